@@ -1,0 +1,39 @@
+"""SpeechPrune (arXiv 2412.12009, section III): phase 1 down to the model's window, phase 2 down to the budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from speechprune.pruners.base import PAD, PruneInputs, Pruner
+from speechprune.pruners.options import check_options
+from speechprune.pruners.phase1 import Phase1
+from speechprune.pruners.phase2 import Phase2
+
+
+@dataclass(frozen=True)
+class SpeechPrune(Pruner):
+    """The paper's method. Phase 1 leaves ``inputs.window`` tokens, or ``keep`` where that is more.
+
+    Attributes:
+        phase1: options of phase 1.
+        phase2: options of phase 2; it sees the survivors of phase 1 as one sequence without gaps.
+    """
+
+    name = "speechprune"
+    title = "SpeechPrune"
+
+    phase1: Phase1 = field(default_factory=Phase1)
+    phase2: Phase2 = field(default_factory=Phase2)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    def select(self, inputs: PruneInputs, keep: int) -> Tensor:
+        survivors = self.phase1.select(inputs, max(inputs.window, keep))
+        rows = survivors.clamp_min(0)[..., None].expand(-1, -1, inputs.S.shape[2])
+        remaining = replace(inputs, S=inputs.S.gather(1, rows), lengths=(survivors != PAD).sum(1))
+        chosen = self.phase2.select(remaining, keep)
+        return torch.where(chosen == PAD, PAD, survivors.gather(1, chosen.clamp_min(0)))
