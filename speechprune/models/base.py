@@ -1,0 +1,238 @@
+"""The contract of a Speech LLM: audio in, audio tokens out, and answers from any subset of those tokens.
+
+Shapes: N audio tokens, E the encoder's width, D the LLM's width, L text tokens, B rows of a batch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechprune.models.loading import ModelFolder, pick_device, pick_dtype
+from speechprune.prompts import LETTERS
+from speechprune.pruners.base import FirstLayer, Pruner
+from speechprune.registry import subclasses
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The token ids before and after the audio tokens."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What ``SpeechLLM.ask`` found out.
+
+    Attributes:
+        letter, choice, index: the likeliest choice.
+        probabilities: {choice: probability}, a softmax over the choices' letters; they sum to 1.
+        kept: the seconds of audio that the LLM read, as (start, end), in time order; neighbouring tokens are one span.
+        tokens, total_tokens: audio tokens that the LLM read, and that the recording has.
+        pruner: the pruner's name.
+        rate: share of the model's ordinary input that was removed; None where the pruner takes no rate.
+    """
+
+    letter: str
+    choice: str
+    index: int
+    probabilities: dict[str, float]
+    kept: list[tuple[float, float]]
+    tokens: int
+    total_tokens: int
+    pruner: str
+    rate: float | None
+
+    def __str__(self) -> str:
+        lines = [f"{self.letter}. {self.choice}", ""]
+        for letter, (choice, probability) in zip(LETTERS, self.probabilities.items(), strict=False):
+            lines.append(f"  {letter}  {probability:6.1%}  {choice}")
+        system = self.pruner if self.rate is None else f"{self.pruner}, rate {self.rate:g}"
+        seconds = sum(end - start for start, end in self.kept)
+        longest = sorted(sorted(self.kept, key=lambda span: span[0] - span[1])[:5])
+        spans = ", ".join(f"{start:.2f}-{end:.2f} s" for start, end in longest)
+        lines += ["", f"read {self.tokens} of {self.total_tokens} audio tokens ({system})"]
+        lines.append(f"kept {seconds:.2f} s in {len(self.kept)} spans" + (f", longest: {spans}" if spans else ""))
+        return "\n".join(lines)
+
+
+class SpeechLLM(ABC):
+    """A Speech LLM whose audio tokens can be pruned. Load one with ``SpeechLLM.from_pretrained``.
+
+    Attributes:
+        name: what the model was loaded as; on the class, the family's name.
+        model_types: the ``model_type`` values of config.json that the family serves.
+        sampling_rate: of the samples that ``encode`` expects, in Hz.
+        frame_rate: audio tokens per second.
+        window_seconds: the longest audio that the encoder reads at once; longer recordings are cut into windows.
+        window: audio tokens of one full window: the model's ordinary input.
+        max_positions: the longest input of the LLM, audio and text tokens together.
+        device, dtype: where and in which precision the model computes.
+
+    States, audio tokens, embeddings and first-layer weights cross this contract as float32 on ``device``, whatever
+    ``dtype`` is, so that pruners compute alike for every model.
+    """
+
+    name: str
+    model_types: ClassVar[tuple[str, ...]] = ()
+    sampling_rate: int
+    frame_rate: float
+    window_seconds: float
+    window: int
+    max_positions: int
+    device: torch.device
+    dtype: torch.dtype
+    _folder: ModelFolder
+
+    @staticmethod
+    def from_pretrained(
+        name_or_path: str | Path, device: str = "auto", dtype: str = "auto", revision: str | None = None
+    ) -> SpeechLLM:
+        """Load a model: safetensors weights only, and no code from the model's folder.
+
+        Args:
+            name_or_path: "mini" (the model that ships with this package), a Hugging Face folder, or a hub name.
+            device: "auto" (the first GPU if there is one), "cpu", "cuda", "cuda:1".
+            dtype: "auto" (float32 on the CPU, the checkpoint's own on a GPU), "float32", "float16" or "bfloat16".
+            revision: branch, tag or commit of a hub name.
+        Raises:
+            FileNotFoundError: no such folder or hub name, or no config.json in it.
+            ValueError: a family that is not known, pickle weights, weights that do not fit the config, a bad option.
+        """
+        place = pick_device(device)
+        folder = ModelFolder.open(name_or_path, revision)
+        families = subclasses("speechprune.models", SpeechLLM)
+        for family in families.values():
+            if folder.model_type in family.model_types:
+                return family.load(folder, place, pick_dtype(dtype, place))
+        known = ", ".join(f"{name} (model_type {', '.join(cls.model_types)})" for name, cls in families.items())
+        raise ValueError(f"{folder.name}: unknown model_type {folder.model_type!r}; families: {known}")
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: ModelFolder, device: torch.device, dtype: torch.dtype | str) -> SpeechLLM:
+        """Build the adapter from an opened folder; ``dtype`` is a torch dtype or "auto" (the checkpoint's own)."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Short identity of configuration and weights: a hash of a folder's files, or the commit of a hub name."""
+        return self._folder.fingerprint()
+
+    @abstractmethod
+    def encode_windows(self, windows: Iterable[np.ndarray]) -> Tensor:
+        """Encoder states before the projector, the windows' joined, padding stripped.
+
+        Args:
+            windows: (T,) float32 samples each, mono at ``sampling_rate``; every one but the last is a full window.
+                Read lazily, a few at a time.
+        Returns:
+            (N, E) float32.
+        Raises:
+            ValueError: a window of a wrong length, NaN or infinite samples, or audio shorter than one token.
+        """
+
+    def encode(self, samples: np.ndarray) -> Tensor:
+        """``encode_windows`` of a whole recording: (T,) float32 samples -> (N, E) float32."""
+        size = round(self.window_seconds * self.sampling_rate)
+        return self.encode_windows(samples[start : start + size] for start in range(0, len(samples), size))
+
+    @abstractmethod
+    def project(self, states: Tensor) -> Tensor:
+        """Encoder states (N, E), of any float dtype and device, -> audio tokens (N, D) float32."""
+
+    @abstractmethod
+    def embed_text(self, text: str) -> Tensor:
+        """Embeddings (L, D) float32 of the text alone: no system prompt, no special tokens."""
+
+    @abstractmethod
+    def prompt(self, question: str, choices: Sequence[str]) -> Prompt:
+        """The prompt that asks ``question``, ids around the audio. ValueError as ``prompts.check_question``."""
+
+    @property
+    @abstractmethod
+    def first_layer(self) -> FirstLayer:
+        """Query and key projections of the LLM's first layer, float32."""
+
+    @abstractmethod
+    def choice_logprobs(
+        self,
+        audio: Sequence[Tensor],
+        prompts: Sequence[Prompt],
+        letters: int | Sequence[int],
+        positions: Sequence[Tensor] | None = None,
+        total: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Log-probabilities of the choices' letters as the first token of the answer, from one prefill of the batch.
+
+        Args:
+            audio: B tensors (n, D), the audio tokens that the LLM reads, in time order.
+            prompts: B prompts.
+            letters: the number of choices, one for all rows or one a row.
+            positions: B tensors (n,) int64, the index of each audio token in its whole recording. Given, tokens keep
+                the positions they had before pruning, and the text behind them follows the whole recording; by
+                default positions are counted anew over what is left.
+            total: audio tokens of each whole recording; needed with ``positions``.
+        Returns:
+            (B, C) float32, C the largest number of choices: log-softmax over the whole vocabulary, of the letters
+            A, B, ..; -inf where a row has fewer than C choices.
+        Raises:
+            ValueError: a row longer than ``max_positions``, lists of different lengths, a letter that is not one token.
+        """
+
+    @abstractmethod
+    def generate(
+        self,
+        audio: Sequence[Tensor],
+        prompts: Sequence[Prompt],
+        max_new_tokens: int = 16,
+        positions: Sequence[Tensor] | None = None,
+        total: Sequence[int] | None = None,
+    ) -> list[str]:
+        """Replies by greedy decoding, without special tokens; arguments and errors as ``choice_logprobs``."""
+
+    def budget(self, rate: float) -> int:
+        """Audio tokens that are left of the ordinary input when the share ``rate`` of it is removed.
+
+        Raises:
+            ValueError: rate outside [0, 1).
+        """
+        if not 0 <= rate < 1:
+            raise ValueError(f"rate={rate}; the share of audio tokens to remove is at least 0 and below 1")
+        return max(1, round(self.window * (1 - rate)))
+
+    def ask(
+        self,
+        audio: str | Path | tuple[np.ndarray, int],
+        question: str,
+        choices: Sequence[str],
+        pruner: str | Pruner = "speechprune",
+        rate: float = 0.4,
+        query: str = "question+choices",
+        seed: int = 0,
+    ) -> Answer:
+        """Answer a multiple-choice question about one recording of any length.
+
+        Args:
+            audio: a file, or ((T,) mono samples, sampling rate).
+            question, choices: 2 to 10 different choices.
+            pruner: a name ("speechprune", "rap", "full", ..) or a ``Pruner``.
+            rate: share of the model's ordinary input (``window`` tokens) to remove, in [0, 1).
+            query: the text that the pruner compares the audio with: "question" or "question+choices".
+            seed: of pruners that draw at random.
+        Raises:
+            AudioError: the audio cannot be read (a ValueError).
+            ValueError: an argument out of its range, or a prompt longer than ``max_positions``.
+        """
+        from speechprune.ask import ask  # here: that module stands above models and pruners, and imports both
+
+        return ask(self, audio, question, choices, pruner, rate, query, seed)

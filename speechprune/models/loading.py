@@ -1,0 +1,152 @@
+"""From a model's name to a folder whose weights are safe to read, a device and a dtype."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import huggingface_hub
+import torch
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+from transformers import PreTrainedModel, ProcessorMixin
+
+import speechprune
+
+# What is fetched of a hub model: never pickled weights, never code.
+_FILES = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model"]
+# Besides the weights, what decides which audio tokens a model makes.
+_IDENTITY = ("config.json", "processor_config.json", "preprocessor_config.json")
+_DTYPES = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16")}
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A Hugging Face model on this machine.
+
+    Attributes:
+        name: what the user called it.
+        path: the folder.
+        commit: of a hub model; None for a folder of the user's.
+        config: config.json.
+    """
+
+    name: str
+    path: Path
+    commit: str | None
+    config: dict = field(repr=False)
+
+    @classmethod
+    def open(cls, name_or_path: str | Path, revision: str | None = None) -> ModelFolder:
+        """Find the folder of "mini", a path or a hub name (fetched if need be), and check it without running anything.
+
+        Raises:
+            FileNotFoundError: no such folder or hub name, or no config.json in it.
+            ValueError: a broken config.json, no safetensors weights, or a revision of a plain folder.
+        """
+        name = str(name_or_path)
+        path, commit = Path(name).expanduser(), None
+        if name == "mini":
+            path = Path(speechprune.__file__).parent / "mini" / "checkpoint"
+        elif not path.exists() and not _is_path(name):
+            path = _fetch(name, revision)
+            commit = path.name
+        if commit is None and revision is not None:
+            raise ValueError(f"revision={revision!r} is for hub names; {name} is a folder on this machine")
+        if not path.is_dir():
+            raise FileNotFoundError(f"{name}: no model folder at {path}; give a folder with config.json, or a hub name")
+        return cls(name, path, commit, _checked_config(name, path))
+
+    @property
+    def model_type(self) -> str | None:
+        return self.config.get("model_type")
+
+    def fingerprint(self) -> str:
+        """``name@commit`` of a hub model; else 16 hex digits over the contents of configuration and weights."""
+        if self.commit:
+            return f"{self.name}@{self.commit}"
+        total = hashlib.sha256()
+        files = [self.path / name for name in _IDENTITY if (self.path / name).is_file()]
+        for file in files + sorted(self.path.glob("*.safetensors")):
+            with file.open("rb") as handle:
+                total.update(f"{file.name} {hashlib.file_digest(handle, 'sha256').hexdigest()}\n".encode())
+        return total.hexdigest()[:16]
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name that is no folder was meant as one: hub names are ``owner/name``."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith("/")
+
+
+def _fetch(name: str, revision: str | None) -> Path:
+    try:
+        return Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=_FILES))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise FileNotFoundError(
+            f"{name}: neither a folder here nor a model that the hub gives us ({reason})"
+        ) from error
+
+
+def _checked_config(name: str, path: Path) -> dict:
+    file = path / "config.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"{name}: {path} holds no config.json; expected a Hugging Face model folder")
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{name}: {file} is not valid JSON ({error}); copy the folder again") from error
+    if not any(path.glob("*.safetensors")):
+        pickled = sorted(entry.name for entry in path.iterdir() if entry.suffix in {".bin", ".pt", ".pth", ".ckpt"})
+        found = f"only {', '.join(pickled)}, and unpickling can run code" if pickled else "none"
+        raise ValueError(f"{name}: no safetensors weights in {path} ({found}); save the model as safetensors")
+    return config
+
+
+def load_weights(model_class: type[PreTrainedModel], folder: ModelFolder, dtype: torch.dtype | str) -> PreTrainedModel:
+    """The model of a folder on the CPU. ValueError where the weights are damaged or do not fit config.json."""
+    try:
+        model, report = model_class.from_pretrained(
+            folder.path, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
+        )
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{folder.name}: cannot load the weights in {folder.path}: {error}") from error
+    if missing := sorted(report["missing_keys"]):
+        # transformers would go on with random numbers in their place.
+        raise ValueError(
+            f"{folder.name}: the weights lack {len(missing)} tensors that config.json asks for, such as {missing[0]}; "
+            "the folder is incomplete or of another model"
+        )
+    return model
+
+
+def load_processor(processor_class: type[ProcessorMixin], folder: ModelFolder) -> ProcessorMixin:
+    """Tokenizer, feature extractor and chat template of a folder. ValueError where its files are missing or broken."""
+    try:
+        return processor_class.from_pretrained(folder.path, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder.name}: cannot load the processor in {folder.path}: {error}") from error
+
+
+def pick_device(device: str) -> torch.device:
+    """ "auto" is the first GPU if there is one. ValueError for a device that torch does not know or have."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"unknown device {device!r}; choose from: auto, cpu, cuda, cuda:<number>") from error
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device {device!r}: this machine has {torch.cuda.device_count()} GPUs; use device='auto'")
+    return chosen
+
+
+def pick_dtype(dtype: str, device: torch.device) -> torch.dtype | str:
+    """ "auto" is float32 on the CPU, where half precision is slow, and elsewhere "auto": the checkpoint's own."""
+    if dtype == "auto":
+        return torch.float32 if device.type == "cpu" else "auto"
+    if dtype not in _DTYPES:
+        raise ValueError(f"unknown dtype {dtype!r}; choose from: auto, {', '.join(_DTYPES)}")
+    return _DTYPES[dtype]

@@ -1,0 +1,105 @@
+"""Qwen2-Audio (arXiv 2407.10759): a Whisper-style encoder, a linear projector and a Qwen2 decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+from transformers.masking_utils import create_bidirectional_mask
+
+from speechprune.models.decoder import DecoderLLM
+from speechprune.models.loading import ModelFolder, load_processor, load_weights
+
+WINDOWS_PER_FORWARD = 8  # enough to fill a GPU with a large encoder; memory does not grow with the recording
+
+
+class Qwen2Audio(DecoderLLM):
+    """The stock ``Qwen2AudioForConditionalGeneration``: 30 s windows, 25 audio tokens a second in the published sizes.
+
+    With every token kept, its log-probabilities are those of the processor and ``model.forward``.
+    """
+
+    name = "qwen2_audio"
+    model_types = ("qwen2_audio",)
+
+    def __init__(self, folder: ModelFolder, model: Qwen2AudioForConditionalGeneration, processor: Qwen2AudioProcessor):
+        super().__init__(folder, model, processor)
+        self._encoder = model.model.audio_tower
+        self._projector = model.model.multi_modal_projector
+        extractor = processor.feature_extractor
+        frames = extractor.nb_max_frames
+        expected = self._encoder.config.max_source_positions * 2  # the second convolution halves the rate
+        if frames != expected or extractor.feature_size != self._encoder.config.num_mel_bins:
+            raise ValueError(
+                f"{folder.name}: the processor makes {extractor.feature_size} x {frames} mel frames, the encoder "
+                f"reads {self._encoder.config.num_mel_bins} x {expected}; the processor belongs to another model"
+            )
+        self.sampling_rate = extractor.sampling_rate
+        self.window_seconds = extractor.n_samples / extractor.sampling_rate
+        self.window = int(self._lengths(torch.tensor(frames))[1])
+        self.frame_rate = self.window / self.window_seconds
+
+    @classmethod
+    def load(cls, folder: ModelFolder, device: torch.device, dtype: torch.dtype | str) -> Qwen2Audio:
+        model = load_weights(Qwen2AudioForConditionalGeneration, folder, dtype)
+        return cls(folder, model.to(device), load_processor(Qwen2AudioProcessor, folder))
+
+    @torch.inference_mode()
+    def encode_windows(self, windows: Iterable[np.ndarray]) -> Tensor:
+        checked = self._checked(windows)
+        parts = []
+        while batch := list(islice(checked, WINDOWS_PER_FORWARD)):
+            parts.append(self._encode(batch))
+        if not sum(map(len, parts)):
+            raise ValueError(
+                f"the audio is shorter than one audio token ({1 / self.frame_rate:g} s at {self.sampling_rate} Hz); "
+                "give a longer recording"
+            )
+        return torch.cat(parts)
+
+    @torch.inference_mode()
+    def project(self, states: Tensor) -> Tensor:
+        return self._projector(states.to(self.device, self.dtype)).float()
+
+    def _lengths(self, mel_frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames behind the convolutions, and audio tokens, of so many mel frames."""
+        return self._encoder._get_feat_extract_output_lengths(mel_frames)
+
+    def _checked(self, windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The windows that hold samples. The feature extractor would cut longer ones, and pad gaps into the time."""
+        size = self._processor.feature_extractor.n_samples
+        short = None
+        for number, window in enumerate(windows):
+            if short is not None:
+                raise ValueError(f"window {short[0]} has {short[1]} samples, but only the last may have below {size}")
+            if window.ndim != 1 or len(window) > size:
+                raise ValueError(f"window {number} has shape {window.shape}; expected (T,) samples with T <= {size}")
+            if not np.isfinite(window).all():
+                raise ValueError(f"window {number} holds NaN or infinite samples; repair or drop the recording")
+            if len(window) < size:
+                short = number, len(window)
+            if len(window):
+                yield window
+
+    def _encode(self, windows: list[np.ndarray]) -> Tensor:
+        """States (N, E) float32 of at most one full window each, as the stock forward makes them."""
+        features = self._processor.feature_extractor(
+            windows,
+            sampling_rate=self.sampling_rate,
+            padding="max_length",
+            return_attention_mask=True,
+            return_tensors="pt",
+        ).to(self.device)
+        lengths, tokens = self._lengths(features["attention_mask"].sum(-1))
+        places = torch.arange(self._encoder.config.max_source_positions, device=self.device)
+        mask = create_bidirectional_mask(
+            config=self._encoder.config,
+            inputs_embeds=torch.zeros(len(windows), len(places), 1, dtype=self.dtype, device=self.device),
+            attention_mask=(places < lengths[:, None]).long(),
+        )
+        states = self._encoder(features["input_features"], attention_mask=mask).last_hidden_state
+        return states[torch.arange(states.shape[1], device=self.device) < tokens[:, None]].float()
