@@ -1,0 +1,166 @@
+#!/usr/bin/env bash
+# The driver that every recipe of Speech Information Retrieval shares: stages 0 to 5, each one `speechprune` command.
+# egs/<corpus>/run.sh calls it in its own directory, its own settings first and the user's "$@" last: the later wins.
+set -euo pipefail
+HERE=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+
+# shellcheck source-path=SCRIPTDIR source=../utils/log.sh
+. "$HERE/../utils/log.sh"
+
+declare +x \
+  stage=0 \
+  stop_stage=5 \
+  corpus="" \
+  corpus_dir="" \
+  sets=test \
+  model=mini \
+  config=conf/decode.yaml \
+  nj=2 \
+  cmd="${SPEECHPRUNE_CMD:-local}" \
+  train=false \
+  train_sets=train,train_text,dev
+
+# What follows from the options. A function, since --help shows it too.
+settle() {
+  local names name
+  corpus_dir=${corpus_dir:-downloads/$corpus}
+  prepared_sets=$sets
+  if [[ $train == true ]]; then
+    model=exp/train_mini/model
+    IFS=, read -ra names <<<"$train_sets"
+    for name in "${names[@]}"; do
+      [[ ,$prepared_sets, == *,$name,* ]] || prepared_sets+=,$name
+    done
+  fi
+  model_name=${model%"${model##*[!/]}"} # without trailing slashes
+  model_name=${model_name##*/}
+}
+
+# braces LIST: several sets as a path would hold them, "test,dev" as "{test,dev}".
+braces() {
+  if [[ $1 == *,* ]]; then echo "{$1}"; else echo "$1"; fi
+}
+
+usage() {
+  settle
+  local data dump exp
+  data=data/$(braces "$sets")/cuts.jsonl.gz
+  dump=dump/$model_name/$(braces "$sets")
+  exp=exp/$model_name/$(braces "$sets")
+  cat <<END
+Usage: ./run.sh [--NAME VALUE | --NAME=VALUE] ...
+
+Stages, chosen by --stage FIRST --stop-stage LAST:
+  0  download  the net, or a synthesiser -> $corpus_dir
+  1  prepare   $corpus_dir -> data/$(braces "$prepared_sets")/cuts.jsonl.gz
+  2  features  $data, model $model -> $dump/
+  3  decode    $dump/, $config, model $model -> $exp/<system>/hyp.*.jsonl
+  4  score     $exp/<system>/hyp.*.jsonl -> $exp/RESULTS.md, score.json, score.csv
+  5  report    $exp/score.json -> figures in $exp/
+With --train true, stages 0 and 1 make the training sets too, and a model is trained before stage 2:
+     train     data/$(braces "$train_sets")/cuts.jsonl.gz, conf/train.yaml -> exp/train_mini/model
+
+Options and what they are set to (relative paths are counted from the recipe's directory):
+END
+  printf '  --%-11s %-22s %s\n' \
+    stage "$stage" "first stage to run" \
+    stop-stage "$stop_stage" "last stage to run" \
+    corpus "$corpus" "name of the corpus" \
+    corpus-dir "$corpus_dir" "folder of the raw corpus" \
+    sets "$sets" "sets to prepare, decode and score, separated by commas" \
+    model "$model" "name or folder of a model" \
+    config "$config" "the systems that stage 3 decodes" \
+    nj "$nj" "number of jobs at once" \
+    cmd "$cmd" "where the jobs of stages 2 and 3 run: local" \
+    train "$train" "true: train the mini model and go on with it" \
+    train-sets "$train_sets" "the sets it is trained on"
+}
+
+# shellcheck source-path=SCRIPTDIR source=cmd.sh
+. "$HERE/cmd.sh"
+# shellcheck source-path=SCRIPTDIR source=../utils/parse_options.sh
+. "$HERE/../utils/parse_options.sh"
+
+# require OPTION REGEX WISH: the option's value must match the whole of REGEX.
+require() {
+  local variable=${1//-/_}
+  [[ ${!variable} =~ ^($2)$ ]] || fail "--$1: '${!variable}' is not $3"
+}
+
+fail() {
+  echo "${0##*/}: $1" >&2
+  exit 2
+}
+
+list='[[:alnum:]][[:alnum:]_.-]*(,[[:alnum:]][[:alnum:]_.-]*)*'
+require stage '[0-5]' "a stage: give a whole number from 0 to 5"
+require stop-stage '[0-5]' "a stage: give a whole number from 0 to 5"
+((stop_stage >= stage)) || fail "--stop-stage: $stop_stage comes before --stage $stage; give $stage or more"
+require nj '[1-9][0-9]{0,3}' "a number of jobs: give a whole number from 1 to 9999"
+require corpus '[A-Za-z0-9_-]+' "the name of a corpus, such as mini_sir"
+require sets "$list" "a list of sets, such as test or test,dev"
+require train-sets "$list" "a list of sets, such as train,dev"
+require train 'true|false' "true or false"
+settle
+[[ -n $model_name && $model_name != . && $model_name != .. ]] || fail "--model: '$model' is not a model's name or folder"
+((stop_stage < 3 || stage > 3)) || [[ -f $config ]] || fail "--config: there is no file '$config' in $PWD"
+choose_command "$cmd"
+
+# shellcheck source-path=SCRIPTDIR source=path.sh
+. "$HERE/path.sh"
+command -v speechprune >/dev/null || fail "the command speechprune is not installed; type: make env"
+
+wanted() {
+  ((stage <= $1 && $1 <= stop_stage))
+}
+
+# run_jobs LOG COMMAND ...: COMMAND runs nj times at once with JOB replaced; the jobs share the cores.
+run_jobs() {
+  local threads=$(($(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN) / nj))
+  OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))} "${job_command[@]}" "JOB=1:$nj" "$@"
+}
+
+if wanted 0; then
+  log "Stage 0: download: $corpus, sets $prepared_sets -> $corpus_dir"
+  speechprune download "$corpus" "$corpus_dir" --sets "$prepared_sets" --nj "$nj"
+fi
+
+if wanted 1; then
+  log "Stage 1: prepare: $corpus_dir -> data/$(braces "$prepared_sets")"
+  speechprune prepare "$corpus" "$corpus_dir" data --sets "$prepared_sets"
+fi
+
+if [[ $train == true ]] && ((stage <= 2 && stop_stage >= 2)); then
+  log "Training: data/$(braces "$train_sets") -> $model"
+  "$HERE/train_mini.sh" data exp/train_mini
+fi
+
+for set in ${sets//,/ }; do
+  dump=dump/$model_name/$set
+  exp=exp/$model_name/$set
+
+  if wanted 2; then
+    log "Stage 2: features: data/$set -> $dump"
+    run_jobs "$dump/log/features.JOB.log" \
+      speechprune features "data/$set/cuts.jsonl.gz" "$dump" --model "$model" --job "JOB/$nj"
+  fi
+
+  if wanted 3; then
+    log "Stage 3: decode: $dump -> $exp"
+    run_jobs "$exp/log/decode.JOB.log" \
+      speechprune decode "$dump" "$exp" --config "$config" --model "$model" --job "JOB/$nj"
+  fi
+
+  if wanted 4; then
+    log "Stage 4: score: $exp -> $exp/RESULTS.md"
+    speechprune score "$exp"
+    cat "$exp/RESULTS.md"
+  fi
+
+  if wanted 5; then
+    log "Stage 5: report: $exp/score.json -> figures in $exp"
+    speechprune report "$exp"
+  fi
+done
+
+log "Stages $stage to $stop_stage of $corpus: done in $SECONDS s"
