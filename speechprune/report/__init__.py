@@ -1,0 +1,1 @@
+"""Tables and figures drawn from scores; ``tables`` needs the standard library alone, ``figures`` matplotlib."""

@@ -1,0 +1,211 @@
+"""Stage 5: accuracy and evidence recall against the pruning rate (the paper's Fig. 3 form), from score.json.
+
+Drawn without pyplot: no display, no global state. Colours are Okabe and Ito's, and every method has a marker of its
+own, so that the figures survive colour blindness and grey printing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from speechprune.files import atomic_write
+from speechprune.report.tables import title
+from speechprune.score import wilson
+
+log = logging.getLogger(__name__)
+
+STYLES = {  # colour, marker
+    "rap": ("#56B4E9", "s"),
+    "rac": ("#0072B2", "^"),
+    "phase1": ("#009E73", "D"),
+    "phase2": ("#CC79A7", "v"),
+    "speechprune": ("#D55E00", "o"),
+}
+SPARE_COLOURS = ("#E69F00", "#000000", "#F0E442")
+SPARE_MARKERS = ("P", "X", "h", "*", "<", ">", "p")
+REFERENCES = {"full": ("#000000", "--"), "original": ("#000000", "-.")}  # systems without a rate: horizontal lines
+CHANCE = ("#7F7F7F", ":")
+DODGE = 0.06  # between methods, as a share of the step between rates: error bars stand side by side
+RC = {
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "pdf.fonttype": 42,  # real text in the PDF
+    "pdf.use14corefonts": False,
+}
+Value = Callable[[dict], tuple[float, tuple[float, float] | None] | None]
+
+
+def _accuracy(system: dict) -> tuple[float, tuple[float, float] | None] | None:
+    return None if system["accuracy"] is None else (system["accuracy"], system["ci95"])
+
+
+def _hard_accuracy(system: dict) -> tuple[float, tuple[float, float] | None] | None:
+    n, accuracy = system["hard"]["n"], system["hard"]["accuracy"]
+    return None if accuracy is None else (accuracy, wilson(round(accuracy * n), n))
+
+
+def _evidence_recall(system: dict) -> tuple[float, tuple[float, float] | None] | None:
+    return None if system["evidence_recall"] is None else (system["evidence_recall"], None)
+
+
+def _methods(systems: list[dict]) -> dict[str, tuple[str, str]]:
+    """{method with a rate: (colour, marker)}, in table order."""
+    names = dict.fromkeys(system["system"] for system in systems if system["rate"] is not None)
+    spare = [name for name in names if name not in STYLES]
+    styles = {
+        name: (SPARE_COLOURS[i % len(SPARE_COLOURS)], SPARE_MARKERS[i % len(SPARE_MARKERS)])
+        for i, name in enumerate(spare)
+    }
+    return {name: STYLES.get(name) or styles[name] for name in names}
+
+
+def _rates(systems: list[dict]) -> tuple[list[float], float]:
+    """The rates in ascending order, and the smallest step between two of them."""
+    rates = sorted({system["rate"] for system in systems if system["rate"] is not None})
+    return rates, min((high - low for low, high in pairwise(rates)), default=0.2)
+
+
+def _draw_methods(axes: Axes, systems: list[dict], value: Value) -> None:
+    methods = _methods(systems)
+    step = DODGE * _rates(systems)[1]
+    for place, (name, (colour, marker)) in enumerate(methods.items()):
+        points = [
+            (system["rate"], *drawn)
+            for system in systems
+            if system["system"] == name and system["rate"] is not None and (drawn := value(system)) is not None
+        ]
+        if not points:
+            continue
+        x = [rate for rate, _, _ in points]
+        y = [100 * share for _, share, _ in points]
+        bars = None
+        if all(interval is not None for _, _, interval in points):
+            x = [rate + step * (place - (len(methods) - 1) / 2) for rate in x]
+            low = [100 * max(0.0, share - interval[0]) for _, share, interval in points]
+            high = [100 * max(0.0, interval[1] - share) for _, share, interval in points]
+            bars = [low, high]
+        style = {"color": colour, "marker": marker, "markersize": 6, "linewidth": 1.6, "capsize": 2.5}
+        axes.errorbar(x, y, yerr=bars, elinewidth=1.1, label=title(name), zorder=3, **style)
+
+
+def _draw_references(axes: Axes, systems: list[dict], value: Value, chance: float | None) -> None:
+    for name, (colour, dashes) in REFERENCES.items():
+        for system in systems:
+            drawn = value(system)
+            if system["system"] == name and system["rate"] is None and drawn is not None:
+                axes.axhline(100 * drawn[0], color=colour, linestyle=dashes, linewidth=1.2, label=title(name), zorder=2)
+    if chance is not None:
+        axes.axhline(100 * chance, color=CHANCE[0], linestyle=CHANCE[1], linewidth=1.4, label="Chance", zorder=1)
+
+
+def _finish(axes: Axes, systems: list[dict], heading: str) -> None:
+    rates, step = _rates(systems)
+    axes.set_title(heading)
+    axes.set_xlabel("Pruning rate (share of input removed)")
+    axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
+    axes.set_xlim(rates[0] - 0.4 * step, rates[-1] + 0.4 * step)
+    axes.set_ylim(-2, 102)
+    axes.set_yticks(range(0, 101, 20))
+    axes.grid(axis="y", color="#E3E3E3", linewidth=0.8)
+
+
+def _legend(figure: Figure) -> None:
+    entries = {}
+    for axes in figure.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        entries |= {label: entries.get(label, handle) for label, handle in zip(labels, handles, strict=True)}
+    figure.legend(entries.values(), entries.keys(), loc="outside right center", frameon=False, handlelength=2.8)
+
+
+def _figure(systems: list[dict], panels: list[tuple[str, Value]], ylabel: str, chance: float | None) -> Figure:
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(1.9 + 3.4 * len(panels), 3.5), layout="constrained")
+        FigureCanvasAgg(figure)
+        all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, (heading, value) in zip(all_axes, panels, strict=True):
+            _draw_references(axes, systems, value, chance)
+            _draw_methods(axes, systems, value)
+            _finish(axes, systems, heading)
+        all_axes[0].set_ylabel(ylabel)
+        _legend(figure)
+    return figure
+
+
+def accuracy_figure(document: dict) -> Figure | None:
+    """Accuracy (%) against pruning rate with 95 % intervals: all questions, and beside them the hard subset.
+
+    Args:
+        document: score.json's content. Systems without a rate other than Original and Full are not drawn.
+    Returns:
+        the figure, one axes per subset that has scores; None where no system has a rate and an accuracy.
+    """
+    systems = document["systems"]
+    rated = [system for system in systems if system["rate"] is not None]
+    if all(system["accuracy"] is None for system in rated):
+        return None
+    panels: list[tuple[str, Value]] = [(f"All questions (n = {document['questions']})", _accuracy)]
+    hard = max(system["hard"]["n"] for system in systems)
+    if any(system["hard"]["accuracy"] is not None for system in rated):
+        panels.append((f"Hard subset: Original is wrong (n = {hard})", _hard_accuracy))
+    return _figure(systems, panels, "Accuracy (%) with 95 % interval", document["chance"])
+
+
+def evidence_recall_figure(document: dict) -> Figure | None:
+    """Evidence recall (%) against pruning rate; None where no system with a rate has one. See accuracy_figure."""
+    systems = document["systems"]
+    if all(system["evidence_recall"] is None for system in systems if system["rate"] is not None):
+        return None
+    heading = "Share of the key sentence that is kept"
+    return _figure(systems, [(heading, _evidence_recall)], "Evidence recall (% of tokens)", chance=None)
+
+
+def _read(score_json: Path) -> dict:
+    try:
+        return json.loads(score_json.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{score_json}: not found; run stage 4 (score) first") from None
+    except ValueError as error:
+        raise ValueError(f"{score_json}: not JSON ({error}); run stage 4 (score) again") from None
+
+
+def _save(figure: Figure | None, out_dir: Path, name: str) -> list[Path]:
+    if figure is None:
+        log.warning("%s: nothing to draw, no system has a rate and a value", name)
+        return []
+    written = []
+    for form, options in (("png", {"dpi": 200}), ("pdf", {"metadata": {"CreationDate": None}})):
+        path = out_dir / f"{name}.{form}"
+        with matplotlib.rc_context(RC), atomic_write(path, "wb") as handle:
+            figure.savefig(handle, format=form, **options)
+        written.append(path)
+    return written
+
+
+def draw_accuracy(score_json: str | Path, out_dir: str | Path) -> list[Path]:
+    """Write ``accuracy.{png,pdf}`` and ``evidence_recall.{png,pdf}`` into ``out_dir`` (made if absent).
+
+    Args:
+        score_json: what stage 4 wrote.
+    Returns:
+        the files written; a figure without anything to draw is left out, with a warning in the log.
+    Raises:
+        FileNotFoundError, ValueError: no such file, or it is not JSON.
+    """
+    document, out_dir = _read(Path(score_json)), Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    return [
+        *_save(accuracy_figure(document), out_dir, "accuracy"),
+        *_save(evidence_recall_figure(document), out_dir, "evidence_recall"),
+    ]
