@@ -1,0 +1,1 @@
+"""Corpora: one file = one corpus, with ``download_<name>`` and ``prepare_<name>``. Found by discovery."""

@@ -1,0 +1,350 @@
+"""mini_sir: SIR dialogues of our own, written by templates and spoken by a speech synthesiser.
+
+Lectures, conversations and meetings of 60 to 120 s with hesitations and small talk. Facts come in threes (same noun for
+another person, another noun for the same person), so that every question has near-miss distractors in its recording.
+Splits share no fact (kind, noun, person, value) and no voice. The same seed writes the same bytes.
+
+Source: generated here, Apache-2.0 like the code; the words stand in ``mini_sir.yaml``. Speech: espeak-ng.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import yaml
+from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+from lhotse.supervision import AlignmentItem
+from scipy.signal import resample_poly
+from tqdm import tqdm
+
+from speechprune.cuts import validate_cuts, write_cuts
+from speechprune.files import atomic_write
+from speechprune.tts import get_engine
+
+SAMPLING_RATE = 16_000
+SPEAKERS = {"lecture": (1, 1), "conversation": (2, 2), "meeting": (3, 5)}
+QUESTIONS_PER_RECORDING = 5
+
+_TRAIN_VOICES = """m1 m2 m3 m4 m6 m7 m8 f1 f2 f3 f4 linda Andy Andrea edward steph Alicia Annie adam david paul rob
+    john max caleb mike2 zac travis victor ian quincy robert shelby"""
+_DEV_VOICES = "benjamin aunty boris steph2 norbert"
+_TEST_VOICES = "m5 f5 belinda Michael Reed anika"
+
+
+@dataclass(frozen=True)
+class Split:
+    """A set: how many recordings, whose voices, which hundredths of the facts, spoken or text alone."""
+
+    recordings: int
+    voices: str
+    facts: range
+    spoken: bool = True
+
+
+SETS = {
+    "test": Split(80, _TEST_VOICES, range(80, 100)),
+    "dev": Split(40, _DEV_VOICES, range(65, 80)),
+    "train": Split(800, _TRAIN_VOICES, range(65)),
+    "train_text": Split(4000, _TRAIN_VOICES, range(65), spoken=False),
+}
+
+
+@cache
+def words() -> dict:
+    """The content of ``mini_sir.yaml``, lists split."""
+    table = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+    table["persons"] = table["persons"].split()
+    for kind in table["kinds"].values():
+        kind["nouns"], kind["values"] = kind["nouns"].split(), kind["values"].split()
+    return table
+
+
+def in_split(split: Split, *fact: str) -> bool:
+    """Whether the fact (kind, noun, person, value) belongs to the split: a hash decides, so splits are disjoint."""
+    return zlib.crc32("/".join(fact).encode()) % 100 in split.facts
+
+
+def _facts(rng: random.Random, split: Split, clusters: int) -> list[dict]:
+    """Clusters of three facts that differ from one another in the noun or in the person."""
+    facts: list[dict] = []
+    for kind in rng.sample(sorted(words()["kinds"]), clusters):
+        table = words()["kinds"][kind]
+        while True:
+            n1, n2 = rng.sample(table["nouns"], 2)
+            p1, p2 = rng.sample(words()["persons"], 2)
+            values: list[str] = []
+            for noun, person in ((n1, p1), (n1, p2), (n2, p1)):
+                free = [v for v in table["values"] if in_split(split, kind, noun, person, v) and v not in values]
+                values += rng.sample(free, min(1, len(free)))
+            if len(values) == 3:
+                break
+        unused = rng.choice([v for v in table["values"] if v not in values])
+        for (noun, person), value in zip(((n1, p1), (n1, p2), (n2, p1)), values, strict=True):
+            statement = rng.choice(table["statements"]).format(noun=noun, person=person, value=value)
+            question = rng.choice(table["questions"]).format(noun=noun, person=person)
+            others = [v for v in (*values, unused) if v != value]
+            facts.append(
+                {
+                    "kind": kind,
+                    "statement": statement,
+                    "question": question,
+                    "keywords": [noun, person],
+                    "value": value,
+                    "others": others,
+                }
+            )
+    return facts
+
+
+def _hesitate(rng: random.Random, sentence: str, probability: float) -> str:
+    """Insert "um," and the like between words."""
+    out: list[str] = []
+    for word in sentence.split():
+        if out and rng.random() < probability:
+            out[-1] = out[-1].rstrip(",") + ","
+            out.append(rng.choice(["um,", "uh,", "oh,"]))
+        out.append(word)
+    return " ".join(out)
+
+
+def _filler(rng: random.Random, scenario: str) -> str:
+    kinds = words()["kinds"]
+    noun, value = (rng.choice([x for k in kinds.values() for x in k[key]]) for key in ("nouns", "values"))
+    template = rng.choice(words()["fillers"]["any"] + words()["fillers"][scenario])
+    sentence = template.format(noun=noun, value=value, person=rng.choice(words()["persons"]))
+    if rng.random() < 0.2:
+        first, rest = sentence.split(" ", 1)
+        keeps_capital = first.strip(",") in ("I", *words()["persons"])
+        sentence = (
+            f"{rng.choice(words()['hesitations']).capitalize()}, {first if keeps_capital else first.lower()} {rest}"
+        )
+    return _hesitate(rng, sentence, 0.02)
+
+
+def write_script(set_name: str, index: int, seed: int = 0) -> dict:
+    """What is said in one recording, by whom, and what is asked about it; no sound yet.
+
+    Returns:
+        {"id", "scenario", "speakers": [{name, voice, rate, pitch, gain}], "turns": [{speaker, text, fact}],
+        "questions": [{question, choices, answer, keywords, fact}], "noise"}; ``fact`` numbers the key sentence.
+    """
+    split = SETS[set_name]
+    rng = random.Random(f"{seed}/{set_name}/{index}")
+    scenario = rng.choice(sorted(SPEAKERS))
+    target = rng.uniform(74, 124)  # estimated seconds; spoken, that is 60-120
+    speakers = [
+        {
+            "name": f"spk_{i + 1}",
+            "voice": f"en-us+{voice}",
+            "rate": rng.randint(150, 190),
+            "pitch": rng.randint(35, 65),
+            "gain": round(rng.uniform(0.4, 0.9), 3),
+        }
+        for i, voice in enumerate(rng.sample(split.voices.split(), rng.randint(*SPEAKERS[scenario])))
+    ]
+    facts = _facts(rng, split, 3 if target < 90 else 4)
+    sentences = [(_hesitate(rng, f["statement"], 0.05), i) for i, f in enumerate(facts)]
+    seconds = sum(map(_estimate, (s for s, _ in sentences)))
+    while seconds < target:
+        sentences.append((_filler(rng, scenario), None))
+        seconds += _estimate(sentences[-1][0])
+    rng.shuffle(sentences)
+    turns, speaker = [], rng.randrange(len(speakers))
+    for text, fact in sentences:
+        if rng.random() < 0.5:
+            speaker = (speaker + rng.randint(1, max(1, len(speakers) - 1))) % len(speakers)
+        turns.append({"speaker": speaker, "text": text, "fact": fact})
+    questions = []
+    for k, i in enumerate(rng.sample(range(len(facts)), QUESTIONS_PER_RECORDING)):
+        fact, number = facts[i], index * QUESTIONS_PER_RECORDING + k
+        # Every four questions in a row use each letter once.
+        letters = random.Random(f"{seed}/{set_name}/letters/{number // 4}").sample(range(4), 4)
+        choices = rng.sample(fact["others"], 3)
+        choices.insert(letters[number % 4], fact["value"])
+        questions.append(
+            {
+                "question": fact["question"],
+                "choices": choices,
+                "answer": letters[number % 4],
+                "keywords": fact["keywords"],
+                "kind": fact["kind"],
+                "fact": i,
+            }
+        )
+    return {
+        "id": f"{set_name}-{index:04d}",
+        "scenario": scenario,
+        "speakers": speakers,
+        "turns": turns,
+        "questions": questions,
+        "noise": round(rng.uniform(-4, -2.3), 3),
+        "pauses": rng.randrange(2**31),
+    }
+
+
+def _estimate(sentence: str) -> float:
+    """Rough seconds of speech with the pause that follows it."""
+    return 0.25 + 0.062 * len(sentence) + 0.15 * sentence.count(",")
+
+
+def _time_words(script: dict, engine) -> tuple[list[list[tuple[str, float, float]]], np.ndarray | None]:
+    """Each turn's words with times in seconds from the recording's start; and the waveform, if there is an engine."""
+    rng = random.Random(script["pauses"])
+    chunks, timed, now = [np.zeros(0, np.float32)], [], 0
+    for turn, after in zip(script["turns"], [*script["turns"][1:], None], strict=True):
+        speaker = script["speakers"][turn["speaker"]]
+        pause = int(
+            SAMPLING_RATE
+            * rng.uniform(*((0.15, 0.6) if after and after["speaker"] != turn["speaker"] else (0.05, 0.35)))
+        )
+        if engine:
+            said = engine.speak(turn["text"], speaker["voice"], speaker["rate"], speaker["pitch"])
+            wave = resample_poly(said.samples, SAMPLING_RATE, said.sampling_rate).astype(np.float32)
+            chunks += [wave * speaker["gain"], np.zeros(pause, np.float32)]
+            spans = [(w.text, w.start, w.end) for w in said.words]
+        else:
+            wave = np.zeros(int(SAMPLING_RATE * _estimate(turn["text"])), np.float32)
+            lengths = [0.05 + 0.04 * len(w) * rng.uniform(0.7, 1.25) for w in turn["text"].split()]
+            ends = np.cumsum(lengths) * (len(wave) / SAMPLING_RATE - 0.1) / sum(lengths)
+            spans = list(zip(turn["text"].split(), [0.0, *ends[:-1]], ends, strict=True))
+        start = now / SAMPLING_RATE
+        timed.append([(w, round(start + float(a), 4), round(start + float(b), 4)) for w, a, b in spans])
+        now += len(wave) + pause
+    if not engine:
+        return timed, None
+    samples = np.concatenate(chunks)
+    noise = np.random.default_rng(script["pauses"]).standard_normal(len(samples)).astype(np.float32)
+    return timed, np.clip(samples + noise * 10 ** script["noise"], -1, 1)
+
+
+def _make(set_name: str, index: int, seed: int, tts: str, folder: Path) -> None:
+    """Speak one script; its JSON appears last and marks it done."""
+    script = write_script(set_name, index, seed)
+    done = folder / "scripts" / f"{script['id']}.json"
+    if done.is_file():
+        return
+    script["words"], samples = _time_words(script, get_engine(tts) if SETS[set_name].spoken else None)
+    if samples is not None:
+        with atomic_write(folder / "wav" / f"{script['id']}.wav", "wb") as handle:
+            soundfile.write(handle, samples, SAMPLING_RATE, subtype="PCM_16", format="WAV")
+    with atomic_write(done) as handle:
+        json.dump(script, handle)
+
+
+def download_mini_sir(
+    target_dir: Path, sets: Sequence[str] = ("test",), nj: int = 1, tts: str = "espeak", seed: int = 0
+) -> Path:
+    """Synthesise the corpus (there is nothing to download).
+
+    Args:
+        target_dir: gets ``<set>/wav/<id>.wav`` (16 kHz, mono, 16 bit) and ``<set>/scripts/<id>.json``.
+        sets: of test (80 recordings), dev (40), train (800) and train_text (4,000, text and estimated times alone).
+        nj: processes; the result does not depend on it.
+        tts: engine of ``speechprune.tts``.
+        seed: the same seed writes the same bytes.
+    Returns:
+        ``target_dir``. Finished recordings are kept, so a killed run goes on where it was.
+    """
+    target_dir = Path(target_dir)
+    for name in sets:
+        if name not in SETS:
+            raise ValueError(f"mini_sir has no set {name!r}; choose from: {', '.join(SETS)}")
+        folder, count = target_dir / name, SETS[name].recordings
+        for part in ("wav", "scripts"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        with ProcessPoolExecutor(nj) as pool:
+            jobs = [pool.submit(_make, name, i, seed, tts, folder) for i in range(count)]
+            for job in tqdm(as_completed(jobs), f"synthesise {name}", count, unit="rec"):
+                job.result()
+    return target_dir
+
+
+def _cut(script: dict, folder: Path) -> MonoCut:
+    wav = folder / "wav" / f"{script['id']}.wav"
+    recording = Recording.from_file(wav, recording_id=script["id"]) if wav.is_file() else None
+    duration = recording.duration if recording else round(script["words"][-1][-1][2] + 0.1, 4)
+    supervisions = []
+    for k, (turn, spans) in enumerate(zip(script["turns"], script["words"], strict=True)):
+        speaker = script["speakers"][turn["speaker"]]
+        items = [AlignmentItem(word, start, round(end - start, 4)) for word, start, end in spans]
+        supervisions.append(
+            SupervisionSegment(
+                id=f"{script['id']}-s{k:02d}",
+                recording_id=script["id"],
+                start=spans[0][1],
+                duration=round(spans[-1][2] - spans[0][1], 4),
+                text=turn["text"],
+                language="English",
+                speaker=f"{script['id']}-{speaker['name']}",
+                gender=_gender(speaker["voice"]),
+                alignment={"word": items},
+                custom={"voice": speaker["voice"]},
+            )
+        )
+    key = {turn["fact"]: s for turn, s in zip(script["turns"], supervisions, strict=True) if turn["fact"] is not None}
+    questions = [
+        {
+            "id": f"{script['id']}-q{k}",
+            "question": q["question"],
+            "choices": q["choices"],
+            "answer": q["answer"],
+            "evidence": [{"start": key[q["fact"]].start, "duration": key[q["fact"]].duration}],
+            "keywords": q["keywords"],
+            "kind": q["kind"],
+        }
+        for k, q in enumerate(script["questions"])
+    ]
+    return MonoCut(
+        id=script["id"],
+        start=0.0,
+        duration=duration,
+        channel=0,
+        recording=recording,
+        supervisions=supervisions,
+        custom={"scenario": script["scenario"], "questions": questions},
+    )
+
+
+@cache
+def _gender(voice: str) -> str:
+    return {v.name: v.gender for v in get_engine("espeak").voices()}[voice]
+
+
+def prepare_mini_sir(corpus_dir: Path, output_dir: Path, sets: Sequence[str] = ("test",)) -> dict[str, CutSet]:
+    """Turn the synthesised corpus into validated cuts.
+
+    Args:
+        corpus_dir: what ``download_mini_sir`` wrote.
+        output_dir: gets ``<set>/cuts.jsonl.gz``.
+        sets: which sets.
+    Returns:
+        {set: CutSet}.
+    Raises:
+        FileNotFoundError: a set was not synthesised yet. ValueError: a cut breaks the contract (all problems listed).
+    """
+    prepared = {}
+    for name in sets:
+        folder = Path(corpus_dir) / name
+        scripts = sorted((folder / "scripts").glob("*.json"))
+        if not scripts:
+            raise FileNotFoundError(f"{folder}/scripts holds no script; synthesise the set first (stage 0)")
+        expected = SETS[name].recordings
+        if len(scripts) != expected:
+            logging.warning("%s: %d of %d recordings; stage 0 has not finished", folder, len(scripts), expected)
+        cuts = [_cut(json.loads(path.read_text(encoding="utf-8")), folder) for path in scripts]
+        # A text-only set has no recording to promise anything about; all else holds for it too.
+        if problems := [p for p in validate_cuts(cuts) if SETS[name].spoken or p.field != "recording"]:
+            raise ValueError("\n".join(map(str, problems)))
+        write_cuts(Path(output_dir) / name / "cuts.jsonl.gz", cuts)
+        prepared[name] = CutSet.from_cuts(cuts)
+    return prepared

@@ -1,0 +1,28 @@
+"""The corpora of ``recipes/``: modules with ``prepare_<name>`` and, most of them, ``download_<name>``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+
+from speechprune.registry import lookup, submodules
+
+
+def corpora() -> dict[str, ModuleType]:
+    """{corpus name: its module}, sorted. A module without ``prepare_<name>`` is a helper of others, no corpus."""
+    return {n: module for n, module in submodules("speechprune.recipes").items() if hasattr(module, f"prepare_{n}")}
+
+
+def corpus_function(verb: str, name: str) -> Callable:
+    """``download_<name>`` or ``prepare_<name>`` of a corpus.
+
+    Args:
+        verb: "download" or "prepare".
+    Raises:
+        ValueError: an unknown corpus (the message lists those that there are), or one that cannot be downloaded.
+    """
+    module = lookup("corpus", name, corpora())
+    function = getattr(module, f"{verb}_{name}", None)
+    if function is None:
+        raise ValueError(f"corpus {name} has no {verb}_{name}; its page ({module.__name__}) says where to get it")
+    return function
