@@ -1,0 +1,76 @@
+"""What a mini model is made of and how it is trained; read from YAML, every default stands here."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """``vocab_size`` is an upper limit: a closed vocabulary stops where its words run out of merges."""
+
+    vocab_size: int = 3000
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Qwen2AudioEncoder sizes and its frame-level training; ``full_windows``: share of the steps on whole windows."""
+
+    mel_bins: int = 80
+    d_model: int = 128
+    layers: int = 4
+    heads: int = 4
+    ffn: int = 512
+    steps: int = 3000
+    batch: int = 8
+    crop_seconds: float = 6.0
+    full_windows: float = 0.25
+    muon_lr: float = 0.02
+    adam_lr: float = 3e-3
+
+
+@dataclass(frozen=True)
+class ReaderConfig:
+    """Qwen2 sizes and its two trainings: on simulated audio tokens (in rounds), then on the encoder's."""
+
+    hidden: int = 192
+    layers: int = 4
+    heads: int = 4
+    ffn: int = 384
+    rope_theta: float = 10_000.0
+    max_positions: int = 8192
+    simulated_steps: tuple[int, ...] = (3000, 2000)
+    tune_steps: int = 2000
+    attention_supervision: float = 0.5
+    muon_lr: float = 0.01
+    adam_lr: float = 2e-3
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    seed: int = 0
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    reader: ReaderConfig = field(default_factory=ReaderConfig)
+
+    @classmethod
+    def from_yaml(cls, path: Path) -> TrainConfig:
+        """Read a configuration; ValueError names an unknown key and the valid ones."""
+        return _build(cls, yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}, str(path))
+
+
+def _build(cls, values: dict, where: str):
+    known = {f.name: f for f in dataclasses.fields(cls)}
+    if not isinstance(values, dict):
+        raise ValueError(f"{where}: {values!r} is no mapping; expected keys of: {', '.join(known)}")
+    if unknown := sorted(set(values) - set(known)):
+        raise ValueError(f"{where}: unknown option {unknown[0]!r}; choose from: {', '.join(known)}")
+    built = {}
+    for name, value in values.items():
+        default = known[name].default_factory() if known[name].default is dataclasses.MISSING else None
+        built[name] = _build(type(default), value, f"{where}: {name}") if default is not None else value
+    return cls(**built)
