@@ -39,7 +39,7 @@ def some_sentences(labelled: Labelled, count: int, rng: np.random.Generator) -> 
 
 
 def thinned(n: int, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Indices kept when about ``share`` of n tokens stay: evenly at random, or some stretches far denser."""
+    """Indices kept when roughly ``share`` of n tokens stay: evenly at random, or some stretches far denser."""
     density = np.full(n, share)
     if rng.random() < 0.5:
         blocks = rng.beta(0.6 * share + 0.2, 0.6 * (1 - share) + 0.2, n // 25 + 1)

@@ -236,8 +236,8 @@ def project_windows(config: EncoderConfig, table: Tensor, weights: Path, feature
     states = np.zeros((len(mel), WINDOW, table.shape[1]), np.float16)
     right = total = 0
     for i in trange(0, len(mel), 8, desc="audio tokens", unit="batch"):
-        y = torch.from_numpy(labels[i : i + 8]).long()
-        z = encoder(torch.from_numpy(mel[i : i + 8]).float(), 0, (y != IGNORED).repeat_interleave(2, 1))
+        y = torch.from_numpy(np.array(labels[i : i + 8])).long()
+        z = encoder(torch.from_numpy(np.array(mel[i : i + 8])).float(), 0, (y != IGNORED).repeat_interleave(2, 1))
         states[i : i + 8] = z.numpy()
         keep = y != IGNORED
         right += ((F.normalize(z, dim=-1) @ table.T).argmax(-1) == y)[keep].sum().item()

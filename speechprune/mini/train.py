@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import time
@@ -60,7 +61,7 @@ class _Course:
 class MiniTrainer:
     """Trains a mini model from ``data`` (sets train, train_text and dev of ``speechprune prepare``) into ``out``.
 
-    ``out/model`` is the finished Hugging Face folder; ``out/log.json`` says what each part took and reached.
+    ``out/model`` is the finished Hugging Face folder; its ``training.json`` says what each part took and reached.
     """
 
     def __init__(self, config: TrainConfig, data: Path, out: Path) -> None:
@@ -227,4 +228,7 @@ class MiniTrainer:
         model.half().save_pretrained(folder)
         processor.save_pretrained(folder)
         (folder / "tokenizer.model").write_bytes((self.out / "tokenizer.model").read_bytes())
+        parts = {p: json.loads((self.out / f"{p}.done").read_text(encoding="utf-8")) for p in PARTS[:-1]}
+        with atomic_write(folder / "training.json") as handle:
+            json.dump({"config": dataclasses.asdict(config), "parts": parts}, handle, indent=2)
         return {"parameters": sum(p.numel() for p in model.parameters())}
