@@ -136,7 +136,8 @@ def write_script(set_name: str, index: int, seed: int = 0) -> dict:
 
     Returns:
         {"id", "scenario", "speakers": [{name, voice, rate, pitch, gain}], "turns": [{speaker, text, fact}],
-        "questions": [{question, choices, answer, keywords, fact}], "noise"}; ``fact`` numbers the key sentence.
+        "questions": [{question, choices, answer, keywords, fact, distractors}], "noise"}; ``fact`` numbers the key
+        sentence, ``distractors`` the others of its kind.
     """
     split = SETS[set_name]
     rng = random.Random(f"{seed}/{set_name}/{index}")
@@ -179,6 +180,7 @@ def write_script(set_name: str, index: int, seed: int = 0) -> dict:
                 "keywords": fact["keywords"],
                 "kind": fact["kind"],
                 "fact": i,
+                "distractors": [j for j, f in enumerate(facts) if f["kind"] == fact["kind"] and j != i],
             }
         )
     return {
@@ -292,13 +294,18 @@ def _cut(script: dict, folder: Path) -> MonoCut:
             )
         )
     key = {turn["fact"]: s for turn, s in zip(script["turns"], supervisions, strict=True) if turn["fact"] is not None}
+
+    def span(fact: int) -> dict:
+        return {"start": key[fact].start, "duration": key[fact].duration}
+
     questions = [
         {
             "id": f"{script['id']}-q{k}",
             "question": q["question"],
             "choices": q["choices"],
             "answer": q["answer"],
-            "evidence": [{"start": key[q["fact"]].start, "duration": key[q["fact"]].duration}],
+            "evidence": [span(q["fact"])],
+            "distractors": [span(fact) for fact in q["distractors"]],
             "keywords": q["keywords"],
             "kind": q["kind"],
         }

@@ -28,7 +28,7 @@ CONFIG = TrainConfig(
     seed=3,
     tokenizer=TokenizerConfig(vocab_size=400),
     encoder=EncoderConfig(d_model=16, layers=1, heads=2, ffn=32, steps=6, batch=4),
-    reader=ReaderConfig(hidden=32, layers=3, heads=4, ffn=48, simulated_steps=(4, 3), tune_steps=4),
+    reader=ReaderConfig(hidden=32, layers=3, heads=4, ffn=48, simulated_steps=(4, 3), tune_steps=(4, 2)),
 )
 
 
@@ -135,6 +135,17 @@ def test_tokenizer_equals_sentencepiece(trained, data):
     reference = sentencepiece.SentencePieceProcessor(model_file=str(trained / "tokenizer.model"))
     for text in ("The bag of Anna is red.", "Zürich, um, a xylophone?", "painted  twice", "e-mail it's"):
         assert processor.tokenizer.encode(text) == reference.encode(text)
+
+
+def test_the_adapter_asks_in_the_words_the_reader_was_trained_on(trained):
+    """Token for token: the prompt behind the audio is the training's block."""
+    model = SpeechLLM.from_pretrained(trained / "model", device="cpu")
+    tokenizer = build_processor(trained / "tokenizer.model", 80).tokenizer
+    question = _labelled(tokenizer).questions[0]
+    block, _, _ = Packer(tokenizer, embedding_table(len(tokenizer), 8, 0, steps=1))._block(question, False)
+    prompt = model.prompt(question["question"], question["choices"])
+    assert tokenizer.convert_ids_to_tokens(prompt.before) == ["<|audio_bos|>"]
+    assert tokenizer.convert_ids_to_tokens(prompt.after) == ["<|audio_eos|>", *tokenizer.convert_ids_to_tokens(block)]
 
 
 def test_letters_stand_alone_and_keep_their_case(tokenizer):

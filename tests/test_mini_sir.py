@@ -125,6 +125,10 @@ def test_cuts_keep_the_contract_and_evidence_is_where_the_sentence_is(prepared, 
             span = question["evidence"][0]
             sentence = next(s for s in cut.supervisions if s.start == span["start"])
             assert question["choices"][question["answer"]] in sentence.text
+            for other in question["distractors"]:
+                said = next(s for s in cut.supervisions if s.start == other["start"]).text
+                assert question["choices"][question["answer"]] not in said
+                assert any(choice in said for choice in question["choices"])
             inside = samples[int(span["start"] * rate) : int((span["start"] + span["duration"]) * rate)]
             assert np.sqrt((inside**2).mean()) > 0.01
 

@@ -35,7 +35,7 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class ReaderConfig:
-    """Qwen2 sizes and its two trainings: on simulated audio tokens (in rounds), then on the encoder's."""
+    """Qwen2 sizes and its two trainings: on simulated audio tokens, then on the encoder's; in rounds."""
 
     hidden: int = 192
     layers: int = 4
@@ -44,7 +44,7 @@ class ReaderConfig:
     rope_theta: float = 10_000.0
     max_positions: int = 8192
     simulated_steps: tuple[int, ...] = (3000, 2000)
-    tune_steps: int = 2000
+    tune_steps: tuple[int, ...] = (1400, 1100)
     attention_supervision: float = 0.5
     muon_lr: float = 0.01
     adam_lr: float = 2e-3

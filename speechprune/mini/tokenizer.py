@@ -20,9 +20,10 @@ SPECIAL = (AUDIO, AUDIO_BOS, AUDIO_EOS, SILENCE, ANSWER, END)
 LETTERS = ("A", "B", "C", "D")
 PUNCTUATION = ".,?!'-"
 
+# The blank behind the audio makes the text's first word tokenise as it does inside a text.
 CHAT_TEMPLATE = (
     "{% for message in messages %}{% for part in message['content'] %}"
-    "{% if part['type'] == 'audio' %}" + AUDIO_BOS + AUDIO + AUDIO_EOS + "{% else %}{{ part['text'] }}{% endif %}"
+    "{% if part['type'] == 'audio' %}" + AUDIO_BOS + AUDIO + AUDIO_EOS + " {% else %}{{ part['text'] }}{% endif %}"
     "{% endfor %}{% endfor %}{% if add_generation_prompt %}" + ANSWER + "{% endif %}"
 )
 

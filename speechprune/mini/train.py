@@ -58,6 +58,21 @@ class _Course:
             self.level, self.recent = self.level + 1, [0.0]
 
 
+def _real_batches(
+    recordings: list[tuple[Labelled, np.ndarray]],
+    packer: Packer,
+    rng: np.random.Generator,
+    steps: int,
+    shares: tuple[float, float],
+) -> Iterator[Batch | None]:
+    """Contexts of real audio tokens; ``shares`` of whole recordings in the first 30 % of the steps, and after."""
+    for number in range(steps):
+        whole = rng.random() < shares[number >= steps * 0.3]
+        chosen = rng.integers(len(recordings), size=1 if whole else 3)
+        contexts = [real(*recordings[i], whole, rng) for i in chosen]
+        yield packer.pack([c for c in contexts if len(c.states)], rng, gap=0 if whole else 1500)
+
+
 class MiniTrainer:
     """Trains a mini model from ``data`` (sets train, train_text and dev of ``speechprune prepare``) into ``out``.
 
@@ -169,24 +184,26 @@ class MiniTrainer:
 
     def _tune(self) -> dict:
         tokenizer, config = self._processor.tokenizer, self.config.reader
-        recordings = self._recordings("train", tokenizer)
-        packer, rng = Packer(tokenizer, self._table), np.random.default_rng(self.config.seed + 1)
-
-        def batches() -> Iterator[Batch | None]:
-            number = 0
-            while True:
-                whole = rng.random() < (0.1 if number < config.tune_steps * 0.3 else 0.35)
-                chosen = rng.integers(len(recordings), size=1 if whole else 3)
-                contexts = [real(*recordings[i], whole, rng) for i in chosen]
-                number += 1
-                yield packer.pack([c for c in contexts if len(c.states)], rng, gap=0 if whole else 1500)
-
-        reader = self._new_reader(tokenizer)
+        recordings, development = (self._recordings(name, tokenizer) for name in ("train", "dev"))
+        packer, reader = Packer(tokenizer, self._table), self._new_reader(tokenizer)
         last = len(config.simulated_steps) - 1
         reader.model.load_state_dict(load_file(self.out / f"reader_simulated{last}.safetensors"))
-        train_reader(reader, config, batches(), config.tune_steps, 0.6, "reader, real audio tokens")
+        figures = {}
+        for number, steps in enumerate(config.tune_steps):
+            weights = self.out / f"reader_tuned{number}.safetensors"
+            if weights.is_file():
+                reader.model.load_state_dict(load_file(weights))
+                continue
+            rng = np.random.default_rng(self.config.seed + 1 + number)
+            # Crops first, which are quick; whole recordings once the reader knows what to do with them.
+            shares = (0.1, 0.35) if number == 0 else (0.5, 0.5)
+            batches = _real_batches(recordings, packer, rng, steps, shares)
+            title = f"reader, real audio tokens {number + 1}/{len(config.tune_steps)}"
+            train_reader(reader, config, batches, steps, 0.6, title)
+            save_file(reader.model.state_dict(), weights)
+            figures[f"round_{number}"] = self._accuracy(reader, packer, development)
         save_file(reader.model.state_dict(), self.out / "reader.safetensors")
-        return self._accuracy(reader, packer, self._recordings("dev", tokenizer))
+        return figures
 
     @torch.inference_mode()
     def _accuracy(self, reader: Reader, packer: Packer, recordings: list[tuple[Labelled, np.ndarray]]) -> dict:
