@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 from types import ModuleType
 
 from speechprune.registry import lookup, submodules
@@ -26,3 +27,19 @@ def corpus_function(verb: str, name: str) -> Callable:
     if function is None:
         raise ValueError(f"corpus {name} has no {verb}_{name}; its page ({module.__name__}) says where to get it")
     return function
+
+
+def corpus_options(verb: str, name: str, options: dict[str, str | None]) -> dict[str, str]:
+    """Those of a user's options, such as ``tts``, that ``<verb>_<name>`` takes; options that are None are not given.
+
+    Raises:
+        ValueError: an option is given that neither the corpus' download nor its prepare takes.
+    """
+    module = lookup("corpus", name, corpora())
+    functions = {v: f for v in ("download", "prepare") if (f := getattr(module, f"{v}_{name}", None))}
+    known = {v: set(signature(function).parameters) for v, function in functions.items()}
+    given = {option: value for option, value in options.items() if value is not None}
+    for option in given:
+        if not any(option in parameters for parameters in known.values()):
+            raise ValueError(f"corpus {name} takes no --{option}; leave it out")
+    return {option: value for option, value in given.items() if option in known.get(verb, ())}

@@ -2,7 +2,8 @@
 
 ``cut.custom["questions"]`` is a list of
 ``{"id": "<recording id>-q<k>", "question": str, "choices": [str, ...], "answer": index, "evidence": spans or None}``
-with spans ``[{"start": seconds, "duration": seconds}, ...]`` counted from the recording's start. Other custom fields
+with spans ``[{"start": seconds, "duration": seconds}, ...]`` counted from the recording's start; ``distractors``, where
+a question has them, are spans that say wrong choices. Other custom fields
 (``scenario``, ``topic``, ``hard``, ...) and further keys of a question are the corpus' own.
 """
 
@@ -209,10 +210,11 @@ def _validate_question(field: str, question: dict, cut_id: object, end: float, f
         answer = question.get("answer")
         good = isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < size
         found.expect(good, f"{field}.answer", answer, f"an index below {size}")
-    evidence = question.get("evidence")
-    if evidence is None:
-        return
-    good = isinstance(evidence, list) and len(evidence) > 0 and all(isinstance(span, dict) for span in evidence)
-    if found.expect(good, f"{field}.evidence", evidence, "null, or a list of {start, duration}"):
-        for j, span in enumerate(evidence):
-            _validate_span(f"{field}.evidence[{j}]", span.get("start"), span.get("duration"), end, found)
+    for kind in ("evidence", "distractors"):
+        spans = question.get(kind)
+        if spans is None:
+            continue
+        good = isinstance(spans, list) and len(spans) > 0 and all(isinstance(span, dict) for span in spans)
+        if found.expect(good, f"{field}.{kind}", spans, "null, or a list of {start, duration}"):
+            for j, span in enumerate(spans):
+                _validate_span(f"{field}.{kind}[{j}]", span.get("start"), span.get("duration"), end, found)

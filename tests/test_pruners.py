@@ -85,6 +85,11 @@ def check_budget(pruner: Pruner) -> None:
         assert torch.equal(pruner.select(batch(), 1), pruner.select(batch(), 50))
 
 
+def check_budgets_together(pruner: Pruner) -> None:
+    for keep, kept in zip((*KEEPS, 7), pruner.select_each(batch(), (*KEEPS, 7)), strict=True):
+        assert torch.equal(kept, pruner.select(batch(), keep))
+
+
 def check_row_alone_is_row_of_batch(pruner: Pruner) -> None:
     inputs = batch()
     for keep in KEEPS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,7 +48,11 @@ class Phase2(Pruner):
             raise ValueError(f"phase2: max_tokens={self.max_tokens}; expected at least 1")
 
     def select(self, inputs: PruneInputs, keep: int) -> Tensor:
-        return top_indices(self.scores(inputs), inputs.valid(), keep)
+        return self.select_each(inputs, [keep])[0]
+
+    def select_each(self, inputs: PruneInputs, keeps: Sequence[int]) -> list[Tensor]:
+        scores, valid = self.scores(inputs), inputs.valid()
+        return [top_indices(scores, valid, keep) for keep in keeps]
 
     @torch.no_grad()
     def scores(self, inputs: PruneInputs) -> Tensor:

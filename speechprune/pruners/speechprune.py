@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -32,8 +33,15 @@ class SpeechPrune(Pruner):
         check_options(self)
 
     def select(self, inputs: PruneInputs, keep: int) -> Tensor:
-        survivors = self.phase1.select(inputs, max(inputs.window, keep))
-        rows = survivors.clamp_min(0)[..., None].expand(-1, -1, inputs.S.shape[2])
-        remaining = replace(inputs, S=inputs.S.gather(1, rows), lengths=(survivors != PAD).sum(1))
-        chosen = self.phase2.select(remaining, keep)
-        return torch.where(chosen == PAD, PAD, survivors.gather(1, chosen.clamp_min(0)))
+        return self.select_each(inputs, [keep])[0]
+
+    def select_each(self, inputs: PruneInputs, keeps: Sequence[int]) -> list[Tensor]:
+        survivors = {size: self.phase1.select(inputs, size) for size in {max(inputs.window, keep) for keep in keeps}}
+        chosen: dict[int, Tensor] = {}
+        for size, first in survivors.items():
+            rows = first.clamp_min(0)[..., None].expand(-1, -1, inputs.S.shape[2])
+            remaining = replace(inputs, S=inputs.S.gather(1, rows), lengths=(first != PAD).sum(1))
+            budgets = [keep for keep in keeps if max(inputs.window, keep) == size]
+            for keep, index in zip(budgets, self.phase2.select_each(remaining, budgets), strict=True):
+                chosen[keep] = torch.where(index == PAD, PAD, first.gather(1, index.clamp_min(0)))
+        return [chosen[keep] for keep in keeps]

@@ -1,0 +1,289 @@
+"""Stage 3: audio tokens -> hypotheses. Every system answers every question of a recording from one encoding of it.
+
+``exp/<model>/<set>/<system>/`` holds ``config.json`` (what the system's rows depend on) and, for each job,
+``hyp.<job>.jsonl``. Rows are only ever added, a recording's rows of one system in one write: a run that was stopped in
+any way goes on where it was, with any number of jobs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from io import FileIO
+from pathlib import Path
+
+import torch
+from lhotse import MonoCut
+from tqdm import tqdm
+
+from speechprune.answering import Answerer, Reply, evidence_mask, explain
+from speechprune.features import check_model, load_states, read_dump
+from speechprune.files import Problem, Shard, WriteError, append_lines, atomic_write, open_append, read_jsonl
+from speechprune.models import SpeechLLM
+from speechprune.prompts import LETTERS
+from speechprune.systems import DecodeConfig, System
+
+log = logging.getLogger(__name__)
+
+_WHOLE = Shard(1, 1)
+
+
+@dataclass
+class DecodeSummary:
+    """Rows of a run; ``str()`` gives one line of counts and one line per problem.
+
+    Attributes:
+        done: answered in this run.
+        skipped: answered before.
+        failed: without an answer, whether in this run for the first time or again; each has a row with ``error``.
+        problems: lines of dump or hypotheses that cannot be read; recordings that are missing or have no question.
+    """
+
+    done: int = 0
+    skipped: int = 0
+    failed: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        counts = f"{self.done} answered, {self.skipped} answered before, {self.failed} failed"
+        return "\n".join([f"{counts}, {len(self.problems)} problems", *(f"  {problem}" for problem in self.problems)])
+
+
+def decode(
+    dump_dir: str | Path,
+    exp_dir: str | Path,
+    config: DecodeConfig,
+    model: SpeechLLM,
+    shard: Shard = _WHOLE,
+    progress: bool = True,
+) -> DecodeSummary:
+    """Write the missing rows of ``exp_dir/<system>/hyp.<job>.jsonl``, one per question and system.
+
+    A row has id, recording, system, rate, model, set, prediction (letter), answer (letter), choice_logprobs (list),
+    tokens (kept), total_tokens, evidence_recall (share of the evidence's tokens kept, or null), evidence_precision
+    (share of the kept tokens that are the evidence's, or null), error and source_hash (of the cut). A system with
+    ``permute: cyclic`` has a row for every rotation of the choices: under ``rotation`` r the r-th choice was shown as
+    A, and the letters of the row are those that were shown. What cannot be answered becomes a row with ``error`` and is
+    tried again by the next run. Rows do not depend on jobs, on other systems or on where a run was stopped.
+
+    Args:
+        dump_dir: what stage 2 wrote, with the same model.
+        exp_dir: exp/<model>/<set>.
+        config: the systems.
+        model: the Speech LLM.
+        shard: which part of the recordings; jobs may run at the same time.
+        progress: show a bar on stderr.
+    Raises:
+        FileNotFoundError: there is no dump.
+        ValueError: the dump is another model's, or ``exp_dir`` holds rows of another model, of other options or of an
+            earlier version of a recording.
+        WriteError: a full disk, ..., or another process runs the same job. Finished rows are kept.
+    """
+    exp = Path(exp_dir)
+    summary = DecodeSummary()
+    cuts = read_dump(dump_dir, summary.problems)
+    check_model(dump_dir, model)
+    for system in config.systems:
+        _claim(exp / system.folder, system, model)
+    with ExitStack() as stack:
+        # Held for the whole run: a second process for this job is refused, and what a killed one left is mended first.
+        files = [stack.enter_context(open_append(exp / s.folder / f"hyp.{shard.job}.jsonl")) for s in config.systems]
+        hypotheses = {
+            system.folder: _Hypotheses(file, exp / system.folder, shard, cuts, summary.problems)
+            for system, file in zip(config.systems, files, strict=True)
+        }
+        if strangers := sorted(set().union(*(h.recordings for h in hypotheses.values())) - {cut.id for cut in cuts}):
+            named = f"{len(strangers)} that the dump does not have, such as {strangers[0]}"
+            summary.problems.append(Problem(str(exp), "recordings", named, "those of the dump; remove the folder"))
+        answerer = Answerer(model, config.batch_tokens)
+        for cut in tqdm(shard.take(cuts), f"decode {shard}", unit="rec", disable=not progress, file=sys.stderr):
+            questions = _questions(cut, summary.problems)
+            missing = []
+            for system in config.systems:
+                wanted = [_key(question) for question in system.turned(questions)]
+                if hypotheses[system.folder].answered.issuperset(wanted):
+                    summary.skipped += len(wanted)
+                else:
+                    missing.append(system)
+            errors: Counter[str] = Counter()
+            for system, rows in _rows(cut, questions, missing, answerer):
+                hypotheses[system.folder].add(rows, summary, errors)
+            for message, count in errors.items():
+                log.warning("%s: %d rows without an answer: %s", cut.id, count, message)
+    return summary
+
+
+class _Hypotheses:
+    """The rows of one system: what all jobs have written, and where this one adds to it.
+
+    Attributes:
+        answered: what has an answer: ids of questions, with the rotation of their choices (None: not rotated).
+        recordings: ids of the recordings that have rows.
+    """
+
+    def __init__(self, file: FileIO, folder: Path, shard: Shard, cuts: Sequence[MonoCut], problems: list[Problem]):
+        self._file = file
+        self.answered: set[tuple[str, int | None]] = set()
+        self.recordings: set[str] = set()
+        self._failures: set[tuple[tuple[str, int | None], str]] = set()  # with the error
+        current = {cut.id: cut.custom.get("source_hash") for cut in cuts}
+        for path in sorted(folder.glob("hyp.*.jsonl")):
+            if path.name not in {f"hyp.{job}.jsonl" for job in range(1, shard.jobs + 1)}:
+                with suppress(WriteError):  # a job of an earlier run, which no job of this one would mend
+                    open_append(path).close()
+            for row in filter(_is_row, read_jsonl(path, found := [])):
+                self.recordings.add(row["recording"])
+                if row["error"] is not None:
+                    self._failures.add((_key(row), row["error"]))
+                elif current.get(row["recording"], row["source_hash"]) == row["source_hash"]:
+                    self.answered.add(_key(row))
+                else:
+                    raise ValueError(
+                        f"{path} answers an earlier version of {row['recording']}, whose cut has changed since; "
+                        f"remove the folder (rm -r {folder}) or write to another exp folder"
+                    )
+            # The last line may be one that another job is writing now.
+            problems += [problem for problem in found if problem.field != "last line"]
+
+    def add(self, rows: Sequence[dict], summary: DecodeSummary, errors: Counter[str]) -> None:
+        """Append what is not there yet: a failure that happened before is in the files already."""
+        news = []
+        for row in rows:
+            if _key(row) in self.answered:
+                summary.skipped += 1
+                continue
+            if row["error"] is None:
+                summary.done += 1
+            else:
+                summary.failed += 1
+                errors[row["error"]] += 1
+            if (_key(row), row["error"]) not in self._failures:
+                news.append(row)
+        if news:
+            append_lines(self._file, news)
+
+
+def _key(row: dict) -> tuple[str, int | None]:
+    """What a row, or a question as ``System.turned`` gives it, is about."""
+    return row["id"], row.get("rotation")
+
+
+def _is_row(row: dict) -> bool:
+    """Whether a JSON object has what makes it a row; one that has not is decoded again."""
+    texts = isinstance(row.get("id"), str) and isinstance(row.get("recording"), str)
+    texts = texts and isinstance(row.get("rotation"), int | None)
+    return texts and isinstance(row.get("error", 0), str | None) and row.keys() >= {"prediction", "source_hash"}
+
+
+def _claim(folder: Path, system: System, model: SpeechLLM) -> None:
+    """Write down what the rows in ``folder`` depend on; ValueError when that is not what they depended on before."""
+    path = folder / "config.json"
+    mine = json.loads(json.dumps({"model": model.name, "fingerprint": model.fingerprint, **system.describe()}))
+    if not path.exists():
+        with atomic_write(path) as file:
+            json.dump(mine, file, indent=2)
+        return
+    way_out = f"remove the folder (rm -r {folder}), name the system otherwise, or write to another exp folder"
+    try:
+        theirs = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error}); {way_out}") from error
+    for key in mine | theirs:
+        if theirs.get(key) != mine.get(key):
+            raise ValueError(
+                f"{folder} holds rows with {key} {theirs.get(key)!r}, this run has {mine.get(key)!r}; {way_out}"
+            )
+
+
+def _questions(cut: MonoCut, problems: list[Problem]) -> list[dict]:
+    """The questions of a cut, which may be one that stage 2 refused: those get an id if they lack one."""
+    questions = cut.custom.get("questions")
+    if not isinstance(questions, list) or not questions:
+        problems.append(Problem(cut.id, "questions", "none, so it has no rows", "at least one"))
+        return []
+    found = []
+    for k, question in enumerate(questions):
+        question = question if isinstance(question, dict) else {}
+        name = question.get("id")
+        good = isinstance(name, str) and name and name.isprintable()
+        question = {key: value for key, value in question.items() if key != "rotation"}  # a word of ours
+        found.append(question if good else question | {"id": f"{cut.id}-q{k}"})
+    return found
+
+
+def _rows(
+    cut: MonoCut, questions: Sequence[dict], systems: Sequence[System], answerer: Answerer
+) -> Iterator[tuple[System, list[dict]]]:
+    """(system, its rows about one recording) of each system."""
+    if not questions or not systems:
+        return
+    error, tokens = cut.custom.get("error"), None
+    if error is None:
+        try:
+            tokens = answerer.model.project(torch.from_numpy(load_states(cut)))
+        except Exception as cause:  # one recording must never stop the run
+            error = explain(cause)
+    total = None if tokens is None else len(tokens)
+    for permute in dict.fromkeys(system.permute for system in systems):
+        group = [system for system in systems if system.permute == permute]
+        asked = group[0].turned(questions)
+        if error is not None:
+            replies = [Reply(question, error=error) for question in asked]
+            pairs = ((system, replies) for system in group)
+        else:
+            pairs = answerer.answer(cut.id, tokens, asked, group)
+        for system, replies in pairs:
+            yield system, [_row(cut, system, reply, total, answerer.model) for reply in replies]
+
+
+def _row(cut: MonoCut, system: System, reply: Reply, total: int | None, model: SpeechLLM) -> dict:
+    answered = reply.error is None
+    recall, precision = _evidence_kept(system, reply, total, model.frame_rate) if answered else (None, None)
+    rotation = {} if system.permute == "none" else {"rotation": reply.question["rotation"]}
+    spoken = {"resynthesised": engine} if (engine := cut.custom.get("resynthesised")) else {}
+    return {
+        "id": reply.question["id"],
+        "recording": cut.id,
+        "system": system.name,
+        "rate": system.rate,
+        "model": model.name,
+        "set": cut.id.rsplit("-", 1)[0],
+        "prediction": LETTERS[max(range(len(reply.logprobs)), key=reply.logprobs.__getitem__)] if answered else None,
+        "answer": _answer(reply.question),
+        "choice_logprobs": reply.logprobs,
+        "tokens": len(reply.indices) if answered else None,
+        "total_tokens": total,
+        "evidence_recall": recall,
+        "evidence_precision": precision,
+        **rotation,
+        **spoken,
+        "error": reply.error,
+        "source_hash": cut.custom.get("source_hash"),
+    }
+
+
+def _answer(question: dict) -> str:
+    """The right letter; "?" for a question that stage 2 refused because it has none."""
+    choices, index = question.get("choices"), question.get("answer")
+    known = LETTERS[: len(choices)] if isinstance(choices, list) else ""
+    return known[index] if type(index) is int and 0 <= index < len(known) else "?"
+
+
+def _evidence_kept(system: System, reply: Reply, total: int, frame_rate: float) -> tuple[float | None, float | None]:
+    """(share of the evidence's tokens that were read, share of the tokens read that are the evidence's).
+
+    (None, None) where the evidence is unknown or has no token, or where the recording was not heard.
+    """
+    spans = reply.question.get("evidence")
+    if system.audio in ("silence", "none") or not spans:
+        return None, None
+    mask = evidence_mask(spans, total, frame_rate)
+    if not mask.any():
+        return None, None
+    kept = mask[reply.indices].sum().item()
+    return round(kept / mask.sum().item(), 6), round(kept / len(reply.indices), 6)

@@ -1,0 +1,200 @@
+"""Systems: what stage 3 compares. One system = a pruner with its options, a rate, and how it is asked."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from speechprune.oracle import Oracle
+from speechprune.prompts import QUERIES
+from speechprune.pruners import Pruner, get_pruner
+
+# What a system hears: the recording; the recording without some of the question's spans (and 0.2 s on both sides of
+# each); a full window of silence, repeated to the recording's length; no audio token at all. A model that answers
+# from the audio falls to chance on the last three, and below it on no_evidence where distractors name wrong choices.
+LEFT_OUT = {"no_evidence": ("evidence",), "no_facts": ("evidence", "distractors")}
+AUDIO = ("recording", *LEFT_OUT, "silence", "none")
+POSITIONS = ("reindexed", "original")
+PERMUTE = ("none", "cyclic")  # ask once, or once for every rotation of the choices
+_CHOICES = {"audio": AUDIO, "query": QUERIES, "positions": POSITIONS, "permute": PERMUTE}
+_SYSTEM_KEYS = ("method", "name", "rates", *_CHOICES)
+_CONFIG_KEYS = ("systems", "rates", "query", "positions", "permute", "seed", "batch_tokens")
+
+
+@dataclass(frozen=True)
+class System:
+    """One line of the table.
+
+    Attributes:
+        name: as in tables; the pruner's name unless the configuration gives another.
+        pruner: the method, or the oracle.
+        rate: share of the model's ordinary input removed, or None where the pruner has no budget.
+        audio: one of ``AUDIO``.
+        query: the text that the pruner compares the audio with: "question" or "question+choices".
+        positions: "reindexed" (tokens are renumbered after pruning) or "original".
+        permute: one of ``PERMUTE``.
+        seed: of pruners that draw at random.
+    """
+
+    name: str
+    pruner: Pruner | Oracle
+    rate: float | None
+    audio: str = "recording"
+    query: str = "question+choices"
+    positions: str = "reindexed"
+    permute: str = "none"
+    seed: int = 0
+
+    @property
+    def folder(self) -> str:
+        """``rap_0.4``: the system's folder below exp/<model>/<set>."""
+        return self.name if self.rate is None else f"{self.name}_{self.rate:g}"
+
+    def turned(self, questions: Sequence[dict]) -> list[dict]:
+        """The questions as the system is asked them: as they are, or each once for every rotation of its choices.
+
+        Under ``rotation`` r the r-th choice is shown first, and ``answer`` is where the right one is shown.
+        """
+        if self.permute == "none":
+            return list(questions)
+        turned = []
+        for question in questions:
+            choices, answer = question.get("choices"), question.get("answer")
+            if not isinstance(choices, list) or type(answer) is not int or not 0 <= answer < len(choices):
+                turned.append(question | {"rotation": 0})  # one row is enough to say what is wrong with it
+                continue
+            for r in range(len(choices)):
+                shown = {"choices": choices[r:] + choices[:r], "answer": (answer - r) % len(choices), "rotation": r}
+                turned.append(question | shown)
+        return turned
+
+    def describe(self) -> dict:
+        """All that the system's answers depend on besides model and recording, for its config.json."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "pruner"}
+        if self.permute == "none":
+            del values["permute"]  # folders from before there was a choice stay valid
+        return {**values, "method": self.pruner.name, "options": dataclasses.asdict(self.pruner)}
+
+
+@dataclass(frozen=True)
+class DecodeConfig:
+    """The content of a decode configuration.
+
+    Attributes:
+        systems: in the order of the file, rates ascending as given.
+        batch_tokens: most tokens, padding included, in one prefill; None for what suits the device. It changes speed
+            and memory, not the answers.
+    """
+
+    systems: tuple[System, ...]
+    batch_tokens: int | None = None
+
+    def permuted(self, permute: str) -> DecodeConfig:
+        """The same with one of ``PERMUTE`` for all systems."""
+        systems = tuple(dataclasses.replace(system, permute=permute) for system in self.systems)
+        return dataclasses.replace(self, systems=systems)
+
+
+def load_config(path: str | Path) -> DecodeConfig:
+    """Read a decode configuration.
+
+    ::
+
+        query: question+choices       # optional, as are positions, permute, seed and batch_tokens
+        rates: [0.2, 0.4]             # for every system that has a budget and no rates of its own
+        systems:
+          - original
+          - method: speechprune
+            rates: [0.6]
+            phase2: {heads: full-width}
+          - oracle
+          - {name: silence, method: original, audio: silence}
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: names file, entry, value and what is valid.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no decode configuration {path}; pass a YAML file such as conf/decode.yaml")
+    try:
+        return _parse(yaml.safe_load(path.read_bytes()))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _parse(table: object) -> DecodeConfig:
+    if not isinstance(table, dict):
+        raise ValueError(f"expected a mapping with the keys {', '.join(_CONFIG_KEYS)}")
+    if unknown := [key for key in table if key not in _CONFIG_KEYS]:
+        raise ValueError(f"unknown option {unknown[0]!r}; choose from: {', '.join(_CONFIG_KEYS)}")
+    if not isinstance(table.get("systems"), list) or not table["systems"]:
+        raise ValueError("systems: expected a list with at least one system")
+    common = {key: table[key] for key in ("query", "positions", "permute", "seed") if key in table}
+    if not _is_whole(common.get("seed", 0)):
+        raise ValueError(f"seed: {common['seed']!r}, expected a whole number")
+    systems: list[System] = []
+    for entry in table["systems"]:
+        systems += _expand(entry if isinstance(entry, dict) else {"method": entry}, table.get("rates"), common)
+    folders = [system.folder for system in systems]
+    if doubled := [folder for folder in folders if folders.count(folder) > 1]:
+        raise ValueError(f"systems: {doubled[0]} appears twice; give one of them another 'name'")
+    batch_tokens = table.get("batch_tokens")
+    if batch_tokens is not None and not (_is_whole(batch_tokens) and batch_tokens >= 1):
+        raise ValueError(f"batch_tokens: {batch_tokens!r}, expected a whole number of at least 1")
+    return DecodeConfig(tuple(systems), batch_tokens)
+
+
+def _expand(entry: dict, rates: object, common: dict) -> list[System]:
+    """One entry of the list -> one system per rate. What is no key of a system is an option of its pruner."""
+    if not isinstance(entry.get("method"), str):
+        raise ValueError(f"systems: {entry!r} names no method")
+    method, name = entry["method"], entry.get("name", entry["method"])
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", name):
+        raise ValueError(f"systems: name {name!r}; use letters, digits, '_', '-' and '.', beginning with a letter")
+    options = {str(key): value for key, value in entry.items() if key not in _SYSTEM_KEYS}
+    try:
+        pruner = _oracle(entry, options) if method == Oracle.name else get_pruner(method, **options)
+    except ValueError as error:
+        keys = f" (keys of every system: {', '.join(_SYSTEM_KEYS)})" if options else ""
+        raise ValueError(f"systems: {name}: {error}{keys}") from error
+    settings = common | {key: entry[key] for key in _CHOICES if key in entry}
+    for key, valid in _CHOICES.items():
+        if settings.get(key, valid[0]) not in valid:
+            raise ValueError(f"systems: {name}: {key} {settings[key]!r}; choose from: {', '.join(valid)}")
+    if settings.get("audio") == "none" and pruner.has_budget:
+        raise ValueError(f"systems: {name}: audio none leaves nothing to prune; use method: full")
+    if not pruner.has_budget:
+        if "rates" in entry:
+            raise ValueError(f"systems: {name}: {pruner.name} has no rate; remove 'rates'")
+        return [System(name, pruner, None, **settings)]
+    return [System(name, pruner, rate, **settings) for rate in _rates(name, entry.get("rates", rates))]
+
+
+def _oracle(entry: dict, options: dict) -> Oracle:
+    if options:
+        raise ValueError(f"unknown option {next(iter(options))!r}; oracle has none")
+    if entry.get("audio", "recording") != "recording":
+        raise ValueError(f"oracle with audio {entry['audio']!r}; it needs the recording: remove 'audio'")
+    return Oracle()
+
+
+def _rates(name: str, rates: object) -> Sequence[float]:
+    if not isinstance(rates, list) or not rates:
+        given = "no rates" if rates is None else f"rates {rates!r}"
+        raise ValueError(f"systems: {name}: {given}; give a list, here or for all systems, such as rates: [0.2, 0.4]")
+    for rate in rates:
+        if not isinstance(rate, int | float) or isinstance(rate, bool) or not 0 <= rate < 1:
+            raise ValueError(f"systems: {name}: rate {rate!r}; the share removed is at least 0 and below 1")
+    return [float(rate) for rate in rates]
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

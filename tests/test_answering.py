@@ -1,0 +1,324 @@
+"""What each system reads and is asked: batches, controls, queries, positions, and questions that cannot be answered."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from decoding import WINDOW, questions, tiny_llm
+
+from speechprune.answering import Answerer, evidence_mask
+from speechprune.pruners import PAD, RAC, RAP, Full, Original, Phase1, PruneInputs, SpeechPrune
+from speechprune.systems import System
+
+N = 100
+RECORDING = "test-0000"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_llm(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def tokens(model):
+    return model.project(torch.randn(N, 16, generator=torch.Generator().manual_seed(1)))
+
+
+def system(pruner, rate=None, **settings) -> System:
+    return System(settings.pop("name", pruner.name), pruner, rate, **settings)
+
+
+def answer(model, tokens, systems, asked=None, batch_tokens=10_000) -> dict[str, list]:
+    asked = questions(RECORDING) if asked is None else asked
+    replies = Answerer(model, batch_tokens).answer(RECORDING, tokens, asked, systems)
+    return {system.folder: found for system, found in replies}
+
+
+def spans_of(mask: torch.Tensor) -> list[int]:
+    return torch.nonzero(mask)[:, 0].tolist()
+
+
+class Spy:
+    """Notes the calls of a model's or a pruner's method, and passes them on."""
+
+    def __init__(self, monkeypatch, owner, name):
+        self.calls = []
+        original = getattr(owner, name)
+
+        def call(*args, **kwargs):
+            self.calls.append((args, kwargs))
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, call)
+
+
+# Work that is shared
+
+
+def test_a_systems_questions_are_pruned_in_one_batch_and_share_a_prefill(model, tokens, monkeypatch):
+    rap, phase1 = Spy(monkeypatch, RAP, "select"), Spy(monkeypatch, Phase1, "select")
+    prefill, prompt = Spy(monkeypatch, model, "choice_logprobs"), Spy(monkeypatch, model, "prompt")
+    systems = [system(RAP(), 0.2), system(RAP(), 0.6), system(Phase1(), 0.2), system(Full())]
+    answer(model, tokens, systems)
+    # A choice without a query is made once for all questions.
+    assert [inputs.S.shape[:2] for (_, inputs, _), _ in rap.calls] == [(1, N), (1, N)]
+    assert [keep for (_, _, keep), _ in rap.calls] == [32, 16]
+    assert [(inputs.S.shape[:2], keep) for (_, inputs, keep), _ in phase1.calls] == [((3, N), 32)]
+    assert [len(audio) for (audio, *_), _ in prefill.calls] == [3, 3, 3, 3]
+    assert len(prompt.calls) == 3
+
+
+@pytest.mark.parametrize(("batch_tokens", "sizes"), [(1, [1] * 6), (470, [2, 2, 2]), (700, [3, 3]), (10**6, [6])])
+def test_rows_of_like_length_share_a_prefill(model, tokens, monkeypatch, batch_tokens, sizes):
+    prefill = Spy(monkeypatch, model, "choice_logprobs")
+    short, long = questions(RECORDING)[0], questions(RECORDING)[0] | {"question": "Why" + " o" * 25 + "?"}
+    asked = [{**(short, long)[k % 2], "id": f"{RECORDING}-q{k}"} for k in range(6)]
+    answer(model, tokens, [system(Phase1(), 0.0)], asked, batch_tokens)
+    lengths = [
+        [len(a) + len(p.before) + len(p.after) for a, p in zip(*args[:2], strict=True)] for args, _ in prefill.calls
+    ]
+    assert [len(batch) for batch in lengths] == sizes
+    in_order = [length for batch in lengths for length in batch]
+    assert in_order == sorted(in_order, reverse=True)
+    assert all(len(batch) == 1 or len(batch) * max(batch) <= batch_tokens for batch in lengths)
+    if batch_tokens == 700:
+        assert [len(set(batch)) for batch in lengths] == [1, 1]  # no padding
+
+
+@pytest.mark.parametrize(("batch_tokens", "sizes"), [(1, [1, 1, 1]), (350, [2, 1]), (10**6, [3])])
+def test_shared_audio_counts_once_for_all_rows(model, tokens, monkeypatch, batch_tokens, sizes):
+    prefill = Spy(monkeypatch, model, "choice_logprobs")
+    answer(model, tokens.repeat(10, 1), [system(Full())], batch_tokens=batch_tokens)
+    assert [len(audio) for (audio, *_), _ in prefill.calls] == sizes
+    assert all(tensor is prefill.calls[0][0][0][0] for (audio, *_), _ in prefill.calls for tensor in audio)
+
+
+def test_batches_do_not_change_answers(model, tokens):
+    systems = [system(Original()), system(SpeechPrune(), 0.4), system(RAC(), 0.4, positions="original")]
+    tables = [answer(model, tokens, systems, batch_tokens=size) for size in (1, 400, 10**6)]
+    for table in tables[1:]:
+        for folder, replies in tables[0].items():
+            for one, other in zip(replies, table[folder], strict=True):
+                assert torch.equal(one.indices, other.indices)
+                assert np.argmax(one.logprobs) == np.argmax(other.logprobs)
+                assert other.logprobs == pytest.approx(one.logprobs, abs=1e-4)
+
+
+def test_other_systems_do_not_change_a_digit(model, tokens):
+    systems = [system(RAP(), 0.2), system(SpeechPrune(), 0.2), system(SpeechPrune(), 0.6), system(Full())]
+    together = answer(model, tokens, systems)
+    for one in systems:
+        alone = answer(model, tokens, [one])[one.folder]
+        assert [reply.logprobs for reply in alone] == [reply.logprobs for reply in together[one.folder]]
+
+
+# What is read
+
+
+def test_answers_are_those_of_the_model_alone(model, tokens):
+    for reply in answer(model, tokens, [system(Full())])["full"]:
+        question = reply.question
+        prompt = model.prompt(question["question"], question["choices"])
+        expected = model.choice_logprobs([tokens], [prompt], len(question["choices"]))[0].tolist()
+        assert reply.logprobs == pytest.approx(expected, abs=1e-4)
+        assert len(reply.logprobs) == len(question["choices"])
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.4, 0.9])
+def test_the_rate_is_the_share_of_the_window_removed(model, tokens, rate):
+    for replies in answer(model, tokens, [system(p, rate) for p in (RAP(), RAC(), SpeechPrune())]).values():
+        assert [len(reply.indices) for reply in replies] == [round(WINDOW * (1 - rate))] * 3
+        assert all((reply.indices.diff() > 0).all() for reply in replies)
+    original = answer(model, tokens, [system(Original())])["original"]
+    assert [reply.indices.tolist() for reply in original] == [list(range(WINDOW))] * 3
+
+
+def test_a_recording_below_the_budget_is_read_whole(model, tokens):
+    systems = [system(p, 0.2) for p in (RAP(), RAC(), Phase1(), SpeechPrune())] + [system(Original())]
+    for replies in answer(model, tokens[:7], systems).values():
+        assert [reply.indices.tolist() for reply in replies] == [list(range(7))] * 3
+        assert [reply.error for reply in replies] == [None] * 3
+
+
+def test_random_pruners_are_seeded_by_recording_and_seed(model, tokens):
+    def drawn(recording, seed):
+        replies = Answerer(model, 10_000).answer(
+            recording, tokens, questions(recording), [system(RAP(), 0.2, seed=seed)]
+        )
+        return next(replies)[1][0].indices.tolist()
+
+    draws = [drawn("a", 0), drawn("a", 1), drawn("b", 0)]
+    assert drawn("a", 0) == draws[0]
+    assert len({tuple(draw) for draw in draws}) == 3
+
+
+def test_the_query_is_the_question_with_or_without_choices(model, tokens, monkeypatch):
+    texts = Spy(monkeypatch, model, "embed_text")
+    systems = [system(Phase1(), 0.6, name=q, query=q) for q in ("question", "question+choices")]
+    found = answer(model, tokens, systems)
+    text, choices = questions(RECORDING)[0]["question"], "red blue green black"
+    assert [args[0] for args, _ in texts.calls if args[0].startswith(text)] == [text, f"{text} {choices}"]
+    for query, folder in (("question", "question_0.6"), ("question+choices", "question+choices_0.6")):
+        for reply in found[folder]:
+            q = reply.question
+            T = model.embed_text(q["question"] if query == "question" else " ".join([q["question"], *q["choices"]]))
+            assert reply.indices.tolist() == Phase1()(tokens, T, keep=16, window=WINDOW).tolist()
+    assert found["question_0.6"][0].indices.tolist() != found["question+choices_0.6"][0].indices.tolist()
+
+
+def test_original_positions_reach_the_model(model, tokens, monkeypatch):
+    systems = [system(RAP(), 0.6, positions=p, name=p) for p in ("original", "reindexed")]
+    prefill = Spy(monkeypatch, model, "choice_logprobs")
+    found = answer(model, tokens, systems)
+    (_, original), (_, reindexed) = prefill.calls
+    assert reindexed == {}
+    assert original["total"] == [N] * 3
+    same = found["reindexed_0.6"][0].indices.tolist()
+    assert [indices.tolist() for indices in original["positions"]] == [same] * 3
+    assert found["original_0.6"][0].logprobs != found["reindexed_0.6"][0].logprobs
+
+
+# Controls
+
+
+def test_silence_replaces_every_token(model, tokens):
+    window = model.project(model.encode(np.zeros(480_000, dtype=np.float32)))
+    assert len(window) == 750
+    for count in (N, 750 + N):
+        heard = tokens.repeat(10, 1)[:count]
+        for reply in answer(model, heard, [system(Full(), name="silence", audio="silence")])["silence"]:
+            assert torch.equal(reply.audio, torch.cat([window, window])[:count])
+            assert reply.indices.tolist() == list(range(count))
+
+
+def test_silence_is_encoded_once(model, tokens, monkeypatch):
+    encode = Spy(monkeypatch, model, "encode")
+    answerer = Answerer(model, 10_000)
+    silent = [system(Full(), name="s", audio="silence"), system(Original(), name="t", audio="silence")]
+    for recording in "ab":
+        list(answerer.answer(recording, tokens, questions(recording), silent))
+    assert len(encode.calls) == 1
+
+
+def test_no_evidence_leaves_out_the_evidence_and_its_neighbours(model, tokens):
+    first, second, _ = answer(model, tokens, [system(Full(), name="cut", audio="no_evidence")])["cut"]
+    # 0.4 to 1.0 s, widened to 0.2 to 1.2 s: the centres (k + 0.5) / 25 s of tokens 5 to 29 lie there.
+    assert first.indices.tolist() == [*range(5), *range(30, N)]
+    # 0.0 to 0.3 s, widened to 0.5 s: tokens 0 to 11.
+    assert second.indices.tolist() == list(range(12, N))
+    for reply in (first, second):
+        assert torch.equal(reply.audio, tokens[reply.indices])
+
+
+def test_no_facts_leaves_out_the_distractors_too(model, tokens):
+    first, second, _ = questions("r")
+    first = first | {"distractors": [{"start": 1.6, "duration": 0.2}]}  # widened to 1.4 to 2.0 s: tokens 35 to 49
+    found = answer(model, tokens, [system(Full(), name="cut", audio="no_facts")], [first, second])["cut"]
+    assert found[0].indices.tolist() == [*range(5), *range(30, 35), *range(50, N)]
+    assert found[1].error == "the question has no distractors spans, which its control would leave out"
+
+
+def test_no_evidence_prunes_what_is_left(model, tokens):
+    pruners = [system(p, 0.4, audio="no_evidence") for p in (RAC(), Phase1(), SpeechPrune())]
+    for replies in answer(model, tokens, [*pruners, system(Original(), audio="no_evidence")]).values():
+        assert set(replies[0].indices.tolist()).isdisjoint(range(5, 30))
+        assert set(replies[1].indices.tolist()).isdisjoint(range(12))
+        assert len(replies[0].indices) in (24, WINDOW)
+    assert replies[0].indices.tolist() == [*range(5), *range(30, 65)]  # Original
+
+
+def test_evidence_by_token_centres():
+    spans = [{"start": 0.1, "duration": 0.1}, {"start": 0.34, "duration": 0.02}, {"start": 0.5, "duration": 9.0}]
+    # Centres: 0.02, 0.06, 0.10, 0.14, 0.18, 0.22, ... s; a span holds its start and not its end.
+    assert spans_of(evidence_mask(spans, 14, 25.0)) == [2, 3, 4, 8, 12, 13]
+    assert spans_of(evidence_mask(spans[1:2], 14, 25.0)) == [8]
+    assert spans_of(evidence_mask([{"start": 0.35, "duration": 0.02}], 14, 25.0)) == []
+    assert spans_of(evidence_mask(spans[1:2], 14, 25.0, margin=0.05)) == [7, 8, 9]
+
+
+# What cannot be answered
+
+
+def test_questions_that_fail_leave_the_others_alone(model, tokens):
+    asked = [*questions(RECORDING), questions(RECORDING)[0] | {"id": "bad", "question": "What is <|AUDIO|>?"}]
+    systems = [system(Full(), name="cut", audio="no_evidence"), system(RAP(), 0.2), system(Phase1(), 0.2)]
+    found = answer(model, tokens, systems, asked)
+    holds = "the prompt holds the audio placeholder '<|AUDIO|>' 2 times"
+    for folder in ("rap_0.2", "phase1_0.2"):
+        assert [reply.error for reply in found[folder][:3]] == [None] * 3
+        assert found[folder][3].error.startswith(holds)
+    errors = [reply.error for reply in found["cut"]]
+    assert errors[:2] == [None, None]
+    assert errors[2] == "the question has no evidence spans, which its control would leave out"
+    assert errors[3].startswith(holds)
+    for folder, replies in found.items():
+        for reply in replies:
+            assert (reply.logprobs is None) == (reply.error is not None), folder
+
+
+def test_evidence_everywhere_leaves_nothing_to_read(model, tokens):
+    asked = questions(RECORDING)
+    asked[0]["evidence"] = [{"start": 0.1, "duration": 3.8}]
+    replies = answer(model, tokens, [system(Full(), name="cut", audio="no_evidence")], asked)["cut"]
+    assert replies[0].error == "nothing is left of the recording without the question's evidence"
+    assert replies[1].error is None
+
+
+def test_a_row_too_long_for_the_model_stands_alone(model, tokens, monkeypatch):
+    lengths = [reply.length for reply in answer(model, tokens, [system(Full())])["full"]]
+    monkeypatch.setattr(model, "max_positions", max(lengths) - 1)
+    found = answer(model, tokens, [system(Full()), system(Original())])
+    assert lengths.index(max(lengths)) == 1
+    assert f"{max(lengths)} positions (100 audio tokens), but tiny reads {max(lengths) - 1}" in found["full"][1].error
+    assert [reply.error for reply in found["full"][::2]] == [None, None]
+    assert [reply.error for reply in found["original"]] == [None] * 3
+
+
+def test_a_pruner_that_fails_fails_alone(model, tokens):
+    class Broken(Full):
+        name = "broken"
+
+        def select(self, inputs: PruneInputs, keep: int) -> torch.Tensor:
+            raise IndexError("no such\n  token")
+
+    found = answer(model, tokens, [system(Broken()), system(Full())])
+    assert [reply.error for reply in found["broken"]] == ["IndexError: no such token"] * 3
+    assert [reply.error for reply in found["full"]] == [None] * 3
+
+
+def test_out_of_memory_halves_the_batch_and_says_so(model, tokens, monkeypatch, caplog):
+    prefill = model.choice_logprobs
+
+    def small(audio, *rest, **options):
+        if len(audio) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return prefill(audio, *rest, **options)
+
+    expected = [reply.logprobs for reply in answer(model, tokens, [system(Full())], batch_tokens=1)["full"]]
+    monkeypatch.setattr(model, "choice_logprobs", small)
+    found = answer(model, tokens, [system(Full())])["full"]
+    assert [reply.logprobs for reply in found] == expected
+    assert "out of GPU memory with 3 rows" in caplog.text
+
+
+def test_log_probabilities_that_are_no_numbers_are_an_error(model, tokens, monkeypatch):
+    prefill = model.choice_logprobs
+
+    def poisoned(*args, **options):
+        found = prefill(*args, **options).clone()
+        found[0, 1] = torch.nan
+        return found
+
+    monkeypatch.setattr(model, "choice_logprobs", poisoned)
+    replies = answer(model, tokens, [system(Full())])["full"]
+    assert sorted(reply.error is None for reply in replies) == [False, True, True]
+    assert "nan" in next(reply.error for reply in replies if reply.error)
+
+
+def test_padding_never_reaches_the_model(model, tokens, monkeypatch):
+    """Rows of a batch may hold different numbers of tokens; PAD is index -1, the last token, if it slips through."""
+    found = answer(model, tokens[:60], [system(RAP(), 0.0, audio="no_evidence")])["rap_0"]
+    assert [len(reply.indices) for reply in found[:2]] == [35, 40]
+    assert all(PAD not in reply.indices.tolist() for reply in found[:2])
+    assert [len(reply.audio) for reply in found[:2]] == [35, 40]
