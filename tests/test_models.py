@@ -113,6 +113,33 @@ def test_batch_equals_single(model):
     assert model.generate(audio, prompts) == [model.generate([audio[i]], [prompts[i]])[0] for i in range(3)]
 
 
+@pytest.mark.parametrize("original", [False, True])
+def test_rows_of_the_same_audio_read_it_once(model, monkeypatch, original):
+    audio = model.project(model.encode(noise(7)))[::2]
+    questions = ["Short?", QUESTION, "Why " * 30]
+    prompts = [model.prompt(question, CHOICES[:n]) for question, n in zip(questions, (2, 4, 3), strict=True)]
+    index, total = torch.arange(0, 175, 2), [175] * 3
+    read, forward = [], model._decoder.forward
+
+    def spy(*args, **kwargs):
+        read.append(kwargs["inputs_embeds"].shape[:2])
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(model._decoder, "forward", spy)
+    same, copies = (
+        model.choice_logprobs(
+            [make(audio) for _ in prompts],
+            prompts,
+            [2, 4, 3],
+            **({"positions": [make(index) for _ in prompts], "total": total} if original else {}),
+        )
+        for make in (lambda tensor: tensor, torch.clone)
+    )
+    torch.testing.assert_close(same, copies, atol=1e-4, rtol=0)
+    first, after = len(prompts[0].before) + len(audio), max(len(prompt.after) for prompt in prompts)
+    assert read == [(1, first), (3, after), (3, first + after)]
+
+
 def test_windows_are_joined(model):
     samples = noise(61.3)
     whole = model.encode(samples)
@@ -233,7 +260,7 @@ def test_prompts_longer_than_the_model_reads(tmp_path):
     with pytest.raises(ValueError, match="reads 290 at most"):
         model.generate([audio[:fits]], [prompt], max_new_tokens=10)
     # What counts is the last position, not the number of tokens.
-    with pytest.raises(ValueError, match=f"row 0: {200 + text} positions .2 audio tokens"):
+    with pytest.raises(ValueError, match=f"^{200 + text} positions .2 audio tokens"):
         model.choice_logprobs([audio[:2]], [prompt], 4, positions=[torch.tensor([0, 1])], total=[200])
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechprune.models.loading import ModelFolder, pick_device, pick_dtype
+from speechprune.models.loading import ModelFolder, Placement, pick_device, pick_dtype
 from speechprune.prompts import LETTERS
 from speechprune.pruners.base import FirstLayer, Pruner
 from speechprune.registry import subclasses
@@ -72,6 +72,7 @@ class SpeechLLM(ABC):
     Attributes:
         name: what the model was loaded as; on the class, the family's name.
         model_types: the ``model_type`` values of config.json that the family serves.
+        refused: those that cannot be served, with the reason.
         sampling_rate: of the samples that ``encode`` expects, in Hz.
         frame_rate: audio tokens per second.
         window_seconds: the longest audio that the encoder reads at once; longer recordings are cut into windows.
@@ -85,6 +86,7 @@ class SpeechLLM(ABC):
 
     name: str
     model_types: ClassVar[tuple[str, ...]] = ()
+    refused: ClassVar[dict[str, str]] = {}
     sampling_rate: int
     frame_rate: float
     window_seconds: float
@@ -96,7 +98,14 @@ class SpeechLLM(ABC):
 
     @staticmethod
     def from_pretrained(
-        name_or_path: str | Path, device: str = "auto", dtype: str = "auto", revision: str | None = None
+        name_or_path: str | Path,
+        device: str = "auto",
+        dtype: str = "auto",
+        revision: str | None = None,
+        *,
+        attention: str | None = None,
+        device_map: str | dict | None = None,
+        quantize: str | None = None,
     ) -> SpeechLLM:
         """Load a model: safetensors weights only, and no code from the model's folder.
 
@@ -105,23 +114,31 @@ class SpeechLLM(ABC):
             device: "auto" (the first GPU if there is one), "cpu", "cuda", "cuda:1".
             dtype: "auto" (float32 on the CPU, the checkpoint's own on a GPU), "float32", "float16" or "bfloat16".
             revision: branch, tag or commit of a hub name.
+            attention: implementation of the attention: "sdpa", "eager", "flash_attention_2", ..; None: the best that
+                transformers finds.
+            device_map: spreads a model that is too large for one GPU: "auto" or a map of accelerate's.
+            quantize: "8bit" or "4bit", by bitsandbytes; a checkpoint that was quantised already needs no option.
         Raises:
             FileNotFoundError: no such folder or hub name, or no config.json in it.
-            ValueError: a family that is not known, pickle weights, weights that do not fit the config, a bad option.
+            ValueError: a family that is not known or cannot be pruned, pickle weights, weights that do not fit the
+                config, a bad option, a package that an option needs.
         """
         place = pick_device(device)
         folder = ModelFolder.open(name_or_path, revision)
         families = subclasses("speechprune.models", SpeechLLM)
+        placement = Placement(place, pick_dtype(dtype, place), attention, device_map, quantize)
         for family in families.values():
             if folder.model_type in family.model_types:
-                return family.load(folder, place, pick_dtype(dtype, place))
+                return family.load(folder, placement)
+            if reason := family.refused.get(folder.model_type):
+                raise ValueError(f"{folder.name}: {folder.model_type} models cannot be pruned: {reason}")
         known = ", ".join(f"{name} (model_type {', '.join(cls.model_types)})" for name, cls in families.items())
         raise ValueError(f"{folder.name}: unknown model_type {folder.model_type!r}; families: {known}")
 
     @classmethod
     @abstractmethod
-    def load(cls, folder: ModelFolder, device: torch.device, dtype: torch.dtype | str) -> SpeechLLM:
-        """Build the adapter from an opened folder; ``dtype`` is a torch dtype or "auto" (the checkpoint's own)."""
+    def load(cls, folder: ModelFolder, placement: Placement) -> SpeechLLM:
+        """Build the adapter from an opened folder."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -175,7 +192,8 @@ class SpeechLLM(ABC):
         """Log-probabilities of the choices' letters as the first token of the answer, from one prefill of the batch.
 
         Args:
-            audio: B tensors (n, D), the audio tokens that the LLM reads, in time order.
+            audio: B tensors (n, D), the audio tokens that the LLM reads, in time order. Where all rows have the very
+                same tensor (and the same ``positions``), it is read once.
             prompts: B prompts.
             letters: the number of choices, one for all rows or one a row.
             positions: B tensors (n,) int64, the index of each audio token in its whole recording. Given, tokens keep

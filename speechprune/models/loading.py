@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ import huggingface_hub
 import torch
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
-from transformers import PreTrainedModel, ProcessorMixin
+from transformers import BitsAndBytesConfig, PreTrainedModel, ProcessorMixin
 
 import speechprune
 
@@ -19,6 +20,7 @@ import speechprune
 _FILES = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model"]
 # Besides the weights, what decides which audio tokens a model makes.
 _IDENTITY = ("config.json", "processor_config.json", "preprocessor_config.json")
+_QUANTIZED = ("8bit", "4bit")
 _DTYPES = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16")}
 
 
@@ -105,11 +107,55 @@ def _checked_config(name: str, path: Path) -> dict:
     return config
 
 
-def load_weights(model_class: type[PreTrainedModel], folder: ModelFolder, dtype: torch.dtype | str) -> PreTrainedModel:
-    """The model of a folder on the CPU. ValueError where the weights are damaged or do not fit config.json."""
+@dataclass(frozen=True)
+class Placement:
+    """Where a model's weights go, and in which form.
+
+    Attributes:
+        device: for the whole model; with ``device_map``, where inputs start.
+        dtype: a torch dtype, or "auto" (the checkpoint's own).
+        attention: "sdpa", "eager", "flash_attention_2", ..; None leaves the choice to transformers.
+        device_map: None, or how accelerate spreads the layers: "auto", "balanced", or {module: device}.
+        quantize: None, "8bit" or "4bit": weights are quantised by bitsandbytes while they are loaded.
+    """
+
+    device: torch.device
+    dtype: torch.dtype | str
+    attention: str | None = None
+    device_map: str | dict | None = None
+    quantize: str | None = None
+
+    def options(self) -> dict:
+        """What ``from_pretrained`` of transformers is given. ValueError where a package for it is missing."""
+        options: dict = {"dtype": self.dtype}
+        if self.attention is not None:
+            options["attn_implementation"] = self.attention
+        if self.quantize is not None:
+            if self.quantize not in _QUANTIZED:
+                raise ValueError(f"unknown quantize {self.quantize!r}; choose from: {', '.join(_QUANTIZED)}")
+            _need("bitsandbytes", f"quantize={self.quantize!r}")
+            options["quantization_config"] = BitsAndBytesConfig(**{f"load_in_{self.quantize}": True})
+        if self.device_map is not None or self.quantize is not None:
+            _need("accelerate", f"device_map={self.device_map!r}" if self.device_map else f"quantize={self.quantize!r}")
+            options["device_map"] = self.device_map or {"": self.device}
+        return options
+
+
+def _need(package: str, reason: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise ValueError(f"{reason} needs the package {package}; install it: pip install {package}")
+
+
+def load_weights(model_class: type[PreTrainedModel], folder: ModelFolder, placement: Placement) -> PreTrainedModel:
+    """The model of a folder, placed. ValueError where the weights are damaged or do not fit config.json."""
+    options = placement.options()
+    if (folder.path / "adapter_config.json").is_file():
+        _need("peft", f"{folder.name} has a LoRA adapter, which")
+        if not (folder.path / "adapter_model.safetensors").is_file():
+            raise ValueError(f"{folder.name}: {folder.path} holds a LoRA adapter without adapter_model.safetensors")
     try:
         model, report = model_class.from_pretrained(
-            folder.path, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
+            folder.path, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
         )
     except (OSError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"{folder.name}: cannot load the weights in {folder.path}: {error}") from error
@@ -119,7 +165,7 @@ def load_weights(model_class: type[PreTrainedModel], folder: ModelFolder, dtype:
             f"{folder.name}: the weights lack {len(missing)} tensors that config.json asks for, such as {missing[0]}; "
             "the folder is incomplete or of another model"
         )
-    return model
+    return model if "device_map" in options else model.to(placement.device)
 
 
 def load_processor(processor_class: type[ProcessorMixin], folder: ModelFolder) -> ProcessorMixin:

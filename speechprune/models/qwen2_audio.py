@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
-
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 from transformers.masking_utils import create_bidirectional_mask
 
-from speechprune.models.decoder import DecoderLLM
-from speechprune.models.loading import ModelFolder, load_processor, load_weights
-
-WINDOWS_PER_FORWARD = 8  # enough to fill a GPU with a large encoder; memory does not grow with the recording
+from speechprune.models.decoder import AudioTokenLLM
+from speechprune.models.loading import ModelFolder, Placement, load_processor, load_weights
 
 
-class Qwen2Audio(DecoderLLM):
+class Qwen2Audio(AudioTokenLLM):
     """The stock ``Qwen2AudioForConditionalGeneration``: 30 s windows, 25 audio tokens a second in the published sizes.
 
     With every token kept, its log-probabilities are those of the processor and ``model.forward``.
@@ -44,22 +39,9 @@ class Qwen2Audio(DecoderLLM):
         self.frame_rate = self.window / self.window_seconds
 
     @classmethod
-    def load(cls, folder: ModelFolder, device: torch.device, dtype: torch.dtype | str) -> Qwen2Audio:
-        model = load_weights(Qwen2AudioForConditionalGeneration, folder, dtype)
-        return cls(folder, model.to(device), load_processor(Qwen2AudioProcessor, folder))
-
-    @torch.inference_mode()
-    def encode_windows(self, windows: Iterable[np.ndarray]) -> Tensor:
-        checked = self._checked(windows)
-        parts = []
-        while batch := list(islice(checked, WINDOWS_PER_FORWARD)):
-            parts.append(self._encode(batch))
-        if not sum(map(len, parts)):
-            raise ValueError(
-                f"the audio is shorter than one audio token ({1 / self.frame_rate:g} s at {self.sampling_rate} Hz); "
-                "give a longer recording"
-            )
-        return torch.cat(parts)
+    def load(cls, folder: ModelFolder, placement: Placement) -> Qwen2Audio:
+        model = load_weights(Qwen2AudioForConditionalGeneration, folder, placement)
+        return cls(folder, model, load_processor(Qwen2AudioProcessor, folder))
 
     @torch.inference_mode()
     def project(self, states: Tensor) -> Tensor:
@@ -69,23 +51,7 @@ class Qwen2Audio(DecoderLLM):
         """Frames behind the convolutions, and audio tokens, of so many mel frames."""
         return self._encoder._get_feat_extract_output_lengths(mel_frames)
 
-    def _checked(self, windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """The windows that hold samples. The feature extractor would cut longer ones, and pad gaps into the time."""
-        size = self._processor.feature_extractor.n_samples
-        short = None
-        for number, window in enumerate(windows):
-            if short is not None:
-                raise ValueError(f"window {short[0]} has {short[1]} samples, but only the last may have below {size}")
-            if window.ndim != 1 or len(window) > size:
-                raise ValueError(f"window {number} has shape {window.shape}; expected (T,) samples with T <= {size}")
-            if not np.isfinite(window).all():
-                raise ValueError(f"window {number} holds NaN or infinite samples; repair or drop the recording")
-            if len(window) < size:
-                short = number, len(window)
-            if len(window):
-                yield window
-
-    def _encode(self, windows: list[np.ndarray]) -> Tensor:
+    def _encode(self, windows: list[np.ndarray], first: int) -> Tensor:
         """States (N, E) float32 of at most one full window each, as the stock forward makes them."""
         features = self._processor.feature_extractor(
             windows,

@@ -1,0 +1,168 @@
+"""One adapter for the audio LLMs of transformers, through the decoder seam.
+
+The model's own processor and forward run up to its text decoder. What arrives there, at the positions of the audio
+token, is what the LLM would read: those are the audio tokens. They are pruned, and the decoder goes on from embeddings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import ClassVar
+
+import jinja2
+import numpy as np
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
+
+from speechprune.models.base import Prompt
+from speechprune.models.decoder import AudioTokenLLM
+from speechprune.models.loading import ModelFolder, Placement, load_processor, load_weights
+from speechprune.prompts import format_question
+
+PER_LAYER = "its layers also read embeddings of the token ids (per_layer_inputs), which this adapter does not carry"
+CODEC = "it reads audio as codec tokens, a part of its vocabulary, and not as embeddings at positions of their own"
+
+
+class HuggingFace(AudioTokenLLM):
+    """A model whose processor puts one run of audio tokens into the text, and whose forward fills it with embeddings.
+
+    Recordings are cut into windows of ``window_seconds``. The states that ``encode_windows`` gives, and that are stored
+    on disk, are the audio tokens themselves: families have no common seam before the projector, and where there is
+    one, what passes it is often no smaller. ``project`` is therefore the identity.
+    """
+
+    name = "huggingface"
+    classes: ClassVar[dict[str, tuple[str, str]]] = {  # model_type: (model, processor), as transformers names them
+        "audioflamingo3": ("AudioFlamingo3ForConditionalGeneration", "AudioFlamingo3Processor"),
+        "glmasr": ("GlmAsrForConditionalGeneration", "GlmAsrProcessor"),
+        "granite_speech": ("GraniteSpeechForConditionalGeneration", "GraniteSpeechProcessor"),
+        "qwen2_5_omni": ("Qwen2_5OmniThinkerForConditionalGeneration", "Qwen2_5OmniProcessor"),
+        "qwen2_5_omni_thinker": ("Qwen2_5OmniThinkerForConditionalGeneration", "Qwen2_5OmniProcessor"),
+        "qwen3_asr": ("Qwen3ASRForConditionalGeneration", "Qwen3ASRProcessor"),
+        "qwen3_omni_moe": ("Qwen3OmniMoeThinkerForConditionalGeneration", "Qwen3OmniMoeProcessor"),
+        "qwen3_omni_moe_thinker": ("Qwen3OmniMoeThinkerForConditionalGeneration", "Qwen3OmniMoeProcessor"),
+    }
+    model_types = tuple(classes)
+    refused: ClassVar[dict[str, str]] = {
+        "voxtral_realtime": "it adds each audio embedding to a text embedding, so that there is no audio token to drop",
+        **dict.fromkeys(("gemma3n", "gemma4"), PER_LAYER),
+        **dict.fromkeys(("csm", "higgs_audio_v2", "kyutai_speech_to_text", "moshi"), CODEC),
+    }
+    window_seconds = 30.0
+
+    def __init__(self, folder: ModelFolder, model: PreTrainedModel, processor: ProcessorMixin):
+        super().__init__(folder, model, processor)
+        extractor = getattr(processor, "audio_processor", None) or processor.feature_extractor
+        self.sampling_rate = extractor.sampling_rate
+        self._around = self._measure_prompt()
+        self.window = self._count(np.zeros(round(self.window_seconds * self.sampling_rate), dtype=np.float32))
+        self.frame_rate = self.window / self.window_seconds
+
+    @classmethod
+    def load(cls, folder: ModelFolder, placement: Placement) -> HuggingFace:
+        model_class, processor_class = cls.classes[folder.model_type]
+        model = load_weights(getattr(transformers, model_class), folder, placement)
+        if getattr(model.config, "has_lora_adapter", False):
+            if not getattr(model, "_hf_peft_config_loaded", False):
+                raise ValueError(
+                    f"{folder.name}: config.json promises a LoRA adapter, but {folder.path} has no adapter_config.json "
+                    "and adapter_model.safetensors"
+                )
+            model.enable_adapters()  # the models' own ``generate`` turns them off where it sees no audio features
+        return cls(folder, model, load_processor(getattr(transformers, processor_class), folder))
+
+    def project(self, states: Tensor) -> Tensor:
+        return states.to(self.device, torch.float32)
+
+    def prompt(self, question: str, choices: Sequence[str]) -> Prompt:
+        before, after = self._split(self._chat(format_question(question, choices)))
+        return Prompt((*before, *self._around[0]), (*self._around[1], *after))
+
+    @torch.inference_mode()
+    def _encode(self, windows: list[np.ndarray], first: int) -> Tensor:
+        size = round(self.window_seconds * self.sampling_rate)
+        # A short window goes alone: beside longer ones some encoders would see its padding.
+        groups = [windows] if len(windows[-1]) == size else [windows[:-1], windows[-1:]]
+        return torch.cat([self._tokens(group, first + len(groups[0]) * k) for k, group in enumerate(groups) if group])
+
+    def _tokens(self, windows: list[np.ndarray], first: int) -> Tensor:
+        """Audio tokens (N, D) float32 of windows of one length."""
+        inputs = self._inputs(windows).to(self.device, self.dtype)
+        return self._merged(inputs)[inputs["input_ids"] == self._audio_id].float()
+
+    def _inputs(self, windows: list[np.ndarray]) -> BatchFeature:
+        """What the model is given for a batch of windows, with no text but the placeholder."""
+        text = [self._processor.audio_token] * len(windows)
+        return self._processor(text=text, audio=windows, sampling_rate=self.sampling_rate, return_tensors="pt")
+
+    def _count(self, window: np.ndarray) -> int:
+        return int((self._inputs([window])["input_ids"] == self._audio_id).sum())
+
+    @property
+    def _seam(self) -> nn.Module:
+        """The module whose input are the merged embeddings."""
+        return self._decoder
+
+    def _merged(self, inputs: dict) -> Tensor:
+        """(B, W, D): text embeddings with the audio in its place, as they enter the decoder, which does not run."""
+        found = []
+        hook = self._seam.register_forward_pre_hook(partial(_stop, found), with_kwargs=True)
+        try:
+            self._model(**inputs, use_cache=False)
+        except _ReachedError:
+            return found[0]
+        finally:
+            hook.remove()
+        raise ValueError(f"{self.name}: the forward of {type(self._model).__name__} never reached its decoder")
+
+    def _chat(self, text: str) -> str:
+        """The chat template's text of one audio and ``text``, the audio a single placeholder."""
+        token = self._processor.audio_token
+        if token in text:
+            raise ValueError(f"the question and the choices must not contain the audio placeholder {token!r}")
+        template = self._processor.chat_template or self._tokenizer.chat_template
+        if template is None:
+            raise ValueError(f"{self.name}: neither the processor nor the tokenizer has a chat template")
+        parts = [{"type": "audio"}, {"type": "text", "text": text}]
+        for content in (parts, token + text):  # older templates know plain strings only
+            conversation = [{"role": "user", "content": content}]
+            try:
+                chat = self._processor.apply_chat_template(
+                    conversation, chat_template=template, add_generation_prompt=True, tokenize=False
+                )
+            except (TypeError, jinja2.TemplateError):
+                continue
+            if chat.count(token) == 1 and text in chat:
+                return chat
+        raise ValueError(f"{self.name}: the chat template does not place one {token!r} and the question")
+
+    def _split(self, chat: str) -> tuple[list[int], list[int]]:
+        """Token ids around the placeholder."""
+        ids = self._tokenizer(chat)["input_ids"]
+        place = ids.index(self._audio_id)
+        return ids[:place], ids[place + 1 :]
+
+    def _measure_prompt(self) -> tuple[list[int], list[int]]:
+        """What the processor itself puts right before and right behind the audio tokens."""
+        chat = self._chat("?")
+        before, after = self._split(chat)
+        second = np.zeros(self.sampling_rate, dtype=np.float32)
+        inputs = self._processor(text=[chat], audio=[second], sampling_rate=self.sampling_rate, return_tensors="pt")
+        ids = inputs["input_ids"][0].tolist()
+        places = [place for place, token in enumerate(ids) if token == self._audio_id]
+        first, end = places[0], places[-1] + 1
+        if len(places) != end - first or ids[: len(before)] != before or ids[len(ids) - len(after) :] != after:
+            raise ValueError(f"{self.name}: the processor does not put the audio into the prompt as one run of tokens")
+        return ids[len(before) : first], ids[end : len(ids) - len(after)]
+
+
+class _ReachedError(Exception):
+    """Ends a forward at the decoder."""
+
+
+def _stop(found: list[Tensor], _module: nn.Module, args: tuple, kwargs: dict) -> None:
+    found.append(kwargs["inputs_embeds"] if "inputs_embeds" in kwargs else args[0])
+    raise _ReachedError

@@ -1,0 +1,45 @@
+"""Phi-4-multimodal: its model class is its own decoder, with one fused projection for queries, keys and values."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from speechprune.models.decoder import linear
+from speechprune.models.huggingface import HuggingFace
+from speechprune.models.loading import ModelFolder, Placement
+
+LORA = "speech-lora"  # folder of the adapter that the published checkpoint uses for audio
+
+
+class Phi4Multimodal(HuggingFace):
+    """As ``HuggingFace``, with the folder's ``speech-lora`` adapter on where there is one."""
+
+    name = "phi4_multimodal"
+    classes = {"phi4_multimodal": ("Phi4MultimodalForCausalLM", "Phi4MultimodalProcessor")}  # noqa: RUF012
+    model_types = tuple(classes)
+
+    @classmethod
+    def load(cls, folder: ModelFolder, placement: Placement) -> Phi4Multimodal:
+        llm = super().load(folder, placement)
+        if (folder.path / LORA).is_dir():
+            if not (folder.path / LORA / "adapter_model.safetensors").is_file():
+                raise ValueError(f"{folder.name}: {folder.path / LORA} has no adapter_model.safetensors")
+            llm._model.load_adapter(folder.path, "speech", adapter_kwargs={"subfolder": LORA})
+            llm._model.set_adapter("speech")
+            llm._model.eval()
+        return llm
+
+    def _config_audio_id(self) -> int:
+        return self._model.config.audio_config.audio_token_id
+
+    @property
+    def _seam(self) -> nn.Module:
+        return self._decoder.layers[0]
+
+    def _query_key(self, attention: nn.Module) -> tuple[tuple[Tensor, Tensor | None], ...]:
+        config = self._text_config
+        width = config.hidden_size // config.num_attention_heads
+        sizes = [config.num_attention_heads * width, config.num_key_value_heads * width]
+        weight, _ = linear(attention.qkv_proj, self.dtype)
+        query, key = weight[: sum(sizes)].split(sizes)
+        return (query, None), (key, None)
