@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from speechprune.report import figures, tables
+from speechprune.report import figures, results, tables
 
 RATES = (0.2, 0.4, 0.6, 0.8)
 
@@ -56,7 +56,7 @@ def study() -> dict:
 
 
 def test_the_page_has_table_one_layout():
-    page = tables.results_markdown(
+    page = results.results_markdown(
         document(
             system("original", accuracy=0.47, tokens=750, hard={"n": 40, "accuracy": 0.0}),
             system("speechprune", 0.4, 0.8597, ci95=[0.811, 0.902], tokens=450.5),
@@ -67,13 +67,13 @@ def test_the_page_has_table_one_layout():
     )
     lines = page.splitlines()
     start = lines.index(
-        "| System | PR | Tokens | Accuracy % | 95 % CI | Hard % | Evidence recall % | Unparsed | Errors |"
+        "| System | PR | Tokens | n | Accuracy % | 95 % CI | Hard n | Hard % | Evidence recall % | Unparsed | Errors |"
     )
     assert lines[start + 2 : start + 6] == [
-        "| Original | - | 750 | 47.00 | 37.00 to 55.00 | 0.00 | 75.00 | 2 | 1 |",
-        "| SpeechPrune | 0.4 | 450.5 | 85.97 | 81.10 to 90.20 | 25.00 | 75.00 | 2 | 1 |",
-        "| silence | - | - | - | - | - | - | 2 | 1 |",
-        '| Constant letter "C" | - | - | 29.70 | - | - | - | - | - |',
+        "| Original | - | 750 | 100 | 47.00 | 37.00 to 55.00 | 40 | 0.00 | 75.00 | 2 | 1 |",
+        "| SpeechPrune | 0.4 | 450.5 | 100 | 85.97 | 81.10 to 90.20 | 40 | 25.00 | 75.00 | 2 | 1 |",
+        "| silence | - | - | 100 | - | - | 0 | - | - | 2 | 1 |",
+        '| Constant letter "C" | - | - | 101 | 29.70 | - | - | - | - | - | - |',
     ]
     assert lines[0] == "# Results: test, mini"
     assert "speechprune score exp/mini/test" in lines
@@ -91,13 +91,13 @@ def test_titles_are_readable_and_unknown_names_stay():
 
 
 def test_missing_rows_are_warned_of():
-    page = tables.results_markdown(document(system("rap", 0.4), missing={"rap_0.4": 7}), [], [])
+    page = results.results_markdown(document(system("rap", 0.4), missing={"rap_0.4": 7}), [], [])
     assert "**Warning:** rap_0.4 has no row for 7 of the 101 questions" in page
 
 
 def test_errors_are_grouped_by_message_with_an_example():
     errors = [("no audio", "test-0002-q1"), ("empty wav", "test-0005-q0"), ("no audio", "test-0002-q0")]
-    page = tables.results_markdown(document(system("rap", 0.4)), errors, [])
+    page = results.results_markdown(document(system("rap", 0.4)), errors, [])
     lines = page.splitlines()
     start = lines.index("## Errors (3 rows)")
     assert lines[start + 2 :] == ["- 2 x no audio (e.g. test-0002-q0)", "- 1 x empty wav (e.g. test-0005-q0)"]
@@ -105,7 +105,7 @@ def test_errors_are_grouped_by_message_with_an_example():
 
 def test_at_most_ten_kinds_of_errors_are_listed():
     errors = [(f"kind {i:02d}", f"test-{i:04d}-q0") for i in range(13)]
-    page = tables.results_markdown(document(system("rap", 0.4)), errors, [f"problem {i}" for i in range(11)])
+    page = results.results_markdown(document(system("rap", 0.4)), errors, [f"problem {i}" for i in range(11)])
     assert page.count("- 1 x kind") == 10
     assert "- and 3 more kinds" in page
     assert page.endswith("- problem 9\n- and 1 more\n")
@@ -120,13 +120,13 @@ def test_text_from_data_stays_text():
 
 def test_a_hostile_name_cannot_break_the_table_or_the_code_block():
     hostile = "x|y"
-    page = tables.results_markdown(
+    page = results.results_markdown(
         document(system(hostile, 0.4), model="m|\n# no heading", command="score '```\n# no heading'"),
         [("bad | pipe\nsecond line <b>", "test-0000-q0")],
         [],
     )
     lines = page.splitlines()
-    assert r"| x\|y | 0.4 | 450 |" in page
+    assert r"| x\|y | 0.4 | 450 | 100 |" in page
     assert r"- 1 x bad \| pipe second line &lt;b&gt; (e.g. test-0000-q0)" in lines
     fence = lines.index("````")
     assert lines[fence : fence + 4] == ["````", "score '```", "# no heading'", "````"]

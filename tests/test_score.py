@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from speechprune import score
+from speechprune import score, tally
 from speechprune.files import Problem
+from speechprune.systemscore import HardScore
 
 
 def row(number: int, system: str, rate: float | None = None, prediction: str | None = "A", **changes) -> dict:
@@ -80,7 +81,7 @@ def test_accuracy_counts_unparsed_as_wrong_and_leaves_errors_out():
     assert (system.n, system.unparsed, system.errors) == (7, 1, 3)
     assert system.accuracy == round(5 / 7, 6)
     assert system.ci95 == tuple(round(x, 6) for x in score.wilson(5, 7))
-    assert system.hard == score.HardScore(0, None)  # Original was not decoded
+    assert system.hard == HardScore(0, None)  # Original was not decoded
 
 
 def test_a_system_with_nothing_but_errors_has_no_accuracy():
@@ -97,8 +98,8 @@ def test_hard_is_what_original_answered_wrongly():
     rows += [row(0, "rap", 0.4), row(1, "rap", 0.4), row(2, "rap", 0.4, "D"), error_row(3, "rap", 0.4)]
     rows += [row(4, "rap", 0.4)]
     systems = by_name(score.score(rows))
-    assert systems["original", None].hard == score.HardScore(3, 0.0)
-    assert systems["rap", 0.4].hard == score.HardScore(2, 0.5)
+    assert systems["original", None].hard == HardScore(3, 0.0)
+    assert systems["rap", 0.4].hard == HardScore(2, 0.5)
     assert systems["rap", 0.4].accuracy == 0.75
 
 
@@ -114,7 +115,7 @@ def test_means_of_tokens_and_evidence_recall_skip_what_is_not_known():
 
 
 def test_table_order_is_methods_then_other_pruners_then_controls(monkeypatch):
-    monkeypatch.setattr(score, "_controls", lambda names: names & {"silence", "a_control"})
+    monkeypatch.setattr(tally, "_controls", lambda names: names & {"silence", "a_control"})
     mixed = ["silence", "speechprune", "rap", "zeta", "full", "phase2", "alpha", "original", "rac", "phase1"]
     rows = [row(0, name, 0.4) for name in mixed] + [row(0, "rap", 0.8), row(0, "rap", 0.2), row(0, "a_control")]
     order = [(system.system, system.rate) for system in score.score(rows)]
@@ -125,7 +126,7 @@ def test_table_order_is_methods_then_other_pruners_then_controls(monkeypatch):
 
 
 def test_a_control_is_a_name_that_is_no_pruner():
-    assert score._controls({"original", "full", "speechprune", "silence"}) == {"silence"}
+    assert tally._controls({"original", "full", "speechprune", "silence"}) == {"silence"}
 
 
 def test_a_row_without_error_supersedes_one_with_error_and_else_the_first_wins(tmp_path):
@@ -177,20 +178,20 @@ def test_a_row_without_a_prediction_key_is_no_unparsed_answer(tmp_path):
 
 def test_missing_questions_are_counted_per_system():
     rows = [row(i, "full") for i in range(4)] + [row(0, "rap", 0.4), error_row(1, "rap", 0.4)]
-    assert score.missing_questions(rows) == {"rap_0.4": 2}  # an error row is a row
+    assert tally.missing_questions(rows) == {"rap_0.4": 2}  # an error row is a row
 
 
 def test_constant_letter_counts_each_question_once():
     rows = [row(0, "full"), row(1, "full", answer="C"), row(2, "full", answer="C")]
     rows += [row(0, "rap", rate / 10) for rate in range(1, 9)]  # question 0, answer A, many times
-    assert score.constant_letter(rows) == {"letter": "C", "accuracy": round(2 / 3, 6)}
-    assert score.constant_letter([row(0, "full", answer="D"), row(1, "full", answer="B")])["letter"] == "B"
+    assert tally.constant_letter(rows) == {"letter": "C", "accuracy": round(2 / 3, 6)}
+    assert tally.constant_letter([row(0, "full", answer="D"), row(1, "full", answer="B")])["letter"] == "B"
 
 
 def test_chance_is_the_mean_over_questions_of_one_over_the_choices():
     rows = [row(0, "full"), row(1, "full", choice_logprobs=[-1.0, -1.0]), error_row(2, "full")]
-    assert score.chance(rows) == 0.375
-    assert score.chance([error_row(2, "full")]) is None
+    assert tally.chance(rows) == 0.375
+    assert tally.chance([error_row(2, "full")]) is None
 
 
 def study(folder: Path) -> None:
@@ -210,16 +211,33 @@ def test_score_json_has_the_agreed_form(tmp_path):
     rap = common | {"n": 3, "accuracy": 0.666667, "hard": {"n": 1, "accuracy": 0.0}}
     original["ci95"] = [round(bound, 6) for bound in score.wilson(2, 4)]
     rap["ci95"] = [round(bound, 6) for bound in score.wilson(2, 3)]
+    common = {"ci95_recording": None, "evidence_precision": None, "rotations": None}
+    original |= common | {"balanced_accuracy": 0.5, "letters": {"A": 0.5, "B": 0.5}, "against": None}
+    original["hard_ci95"] = [round(bound, 6) for bound in score.wilson(0, 2)]
+    test = {"system": "original", "n": 3, "better": 0, "worse": 0, "p": 1.0, "p_holm": 1.0}
+    rap |= common | {"balanced_accuracy": 0.666667, "letters": {"A": 1.0}, "against": test}
+    rap["hard_ci95"] = [round(bound, 6) for bound in score.wilson(0, 1)]
+    every = [round(bound, 6) for bound in score.wilson(4, 4)]
+    none = [round(bound, 6) for bound in score.wilson(0, 4)]
     assert document == {
         "systems": [original, rap],
         "model": "mini",
         "set": "test",
         "command": "speechprune score exp/mini/test",
         "questions": 4,
+        "recordings": 4,
         "chance": 0.25,
         "constant_letter": {"letter": "A", "accuracy": 1.0},
         "missing": {},
         "unusable_lines": 0,
+        "resynthesised": [],
+        "benchmark": [
+            {"name": 'Constant letter "A"', "n": 4, "accuracy": 1.0, "ci95": every},
+            *({"name": f'Constant letter "{x}"', "n": 4, "accuracy": 0.0, "ci95": none} for x in "BCD"),
+        ],
+        "letter_prior": [],
+        "by_position": [],
+        "by_duration": [],
     }
     assert next(iter(document)) == "systems"
 
@@ -235,7 +253,7 @@ def test_score_csv_has_one_line_a_system(tmp_path):
 
 
 def test_results_do_not_depend_on_shards_or_the_order_of_rows(tmp_path):
-    names = ("score.json", "score.csv", "RESULTS.md")
+    names = ("score.json", "score.csv", "table1.csv", "table1.tex", "RESULTS.md")
     rows = [
         row(i, s, r, "AB"[i % 3 % 2], evidence_recall=i / 7)
         for i in range(7)

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from speechprune.files import atomic_write
 from speechprune.report.tables import title
-from speechprune.score import wilson
+from speechprune.stats import wilson
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +29,10 @@ STYLES = {  # colour, marker
     "phase1": ("#009E73", "D"),
     "phase2": ("#CC79A7", "v"),
     "speechprune": ("#D55E00", "o"),
+    "oracle": ("#000000", "*"),
 }
-SPARE_COLOURS = ("#E69F00", "#000000", "#F0E442")
-SPARE_MARKERS = ("P", "X", "h", "*", "<", ">", "p")
+SPARE_COLOURS = ("#E69F00", "#7F7F7F", "#F0E442")
+SPARE_MARKERS = ("P", "X", "h", "<", ">", "p")
 REFERENCES = {"full": ("#000000", "--"), "original": ("#000000", "-.")}  # systems without a rate: horizontal lines
 CHANCE = ("#7F7F7F", ":")
 DODGE = 0.06  # between methods, as a share of the step between rates: error bars stand side by side
@@ -47,20 +48,25 @@ RC = {
 Value = Callable[[dict], tuple[float, tuple[float, float] | None] | None]
 
 
+def accuracy_interval(system: dict) -> tuple[float, float] | None:
+    """The interval that holds: by recording where questions share one, Wilson's otherwise."""
+    return system.get("ci95_recording") or system["ci95"]
+
+
 def _accuracy(system: dict) -> tuple[float, tuple[float, float] | None] | None:
-    return None if system["accuracy"] is None else (system["accuracy"], system["ci95"])
+    return None if system["accuracy"] is None else (system["accuracy"], accuracy_interval(system))
 
 
 def _hard_accuracy(system: dict) -> tuple[float, tuple[float, float] | None] | None:
     n, accuracy = system["hard"]["n"], system["hard"]["accuracy"]
-    return None if accuracy is None else (accuracy, wilson(round(accuracy * n), n))
+    return None if accuracy is None else (accuracy, system.get("hard_ci95") or wilson(round(accuracy * n, 3), n))
 
 
 def _evidence_recall(system: dict) -> tuple[float, tuple[float, float] | None] | None:
     return None if system["evidence_recall"] is None else (system["evidence_recall"], None)
 
 
-def _methods(systems: list[dict]) -> dict[str, tuple[str, str]]:
+def method_styles(systems: list[dict]) -> dict[str, tuple[str, str]]:
     """{method with a rate: (colour, marker)}, in table order."""
     names = dict.fromkeys(system["system"] for system in systems if system["rate"] is not None)
     spare = [name for name in names if name not in STYLES]
@@ -78,7 +84,7 @@ def _rates(systems: list[dict]) -> tuple[list[float], float]:
 
 
 def _draw_methods(axes: Axes, systems: list[dict], value: Value) -> None:
-    methods = _methods(systems)
+    methods = method_styles(systems)
     step = DODGE * _rates(systems)[1]
     for place, (name, (colour, marker)) in enumerate(methods.items()):
         points = [
@@ -121,7 +127,8 @@ def _finish(axes: Axes, systems: list[dict], heading: str) -> None:
     axes.grid(axis="y", color="#E3E3E3", linewidth=0.8)
 
 
-def _legend(figure: Figure) -> None:
+def add_legend(figure: Figure) -> None:
+    """One legend for all axes, on the right of them."""
     entries = {}
     for axes in figure.axes:
         handles, labels = axes.get_legend_handles_labels()
@@ -139,7 +146,7 @@ def _figure(systems: list[dict], panels: list[tuple[str, Value]], ylabel: str, c
             _draw_methods(axes, systems, value)
             _finish(axes, systems, heading)
         all_axes[0].set_ylabel(ylabel)
-        _legend(figure)
+        add_legend(figure)
     return figure
 
 
@@ -171,7 +178,8 @@ def evidence_recall_figure(document: dict) -> Figure | None:
     return _figure(systems, [(heading, _evidence_recall)], "Evidence recall (% of tokens)", chance=None)
 
 
-def _read(score_json: Path) -> dict:
+def read_scores(score_json: Path) -> dict:
+    """score.json's content; FileNotFoundError or ValueError with the way out."""
     try:
         return json.loads(score_json.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -180,9 +188,10 @@ def _read(score_json: Path) -> dict:
         raise ValueError(f"{score_json}: not JSON ({error}); run stage 4 (score) again") from None
 
 
-def _save(figure: Figure | None, out_dir: Path, name: str) -> list[Path]:
+def save(figure: Figure | None, out_dir: Path, name: str) -> list[Path]:
+    """Write ``name``.png and .pdf by rename, nothing (with a warning) for None; returns the files."""
     if figure is None:
-        log.warning("%s: nothing to draw, no system has a rate and a value", name)
+        log.warning("%s: nothing to draw, no system has values for it", name)
         return []
     written = []
     for form, options in (("png", {"dpi": 200}), ("pdf", {"metadata": {"CreationDate": None}})):
@@ -203,9 +212,9 @@ def draw_accuracy(score_json: str | Path, out_dir: str | Path) -> list[Path]:
     Raises:
         FileNotFoundError, ValueError: no such file, or it is not JSON.
     """
-    document, out_dir = _read(Path(score_json)), Path(out_dir)
+    document, out_dir = read_scores(Path(score_json)), Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     return [
-        *_save(accuracy_figure(document), out_dir, "accuracy"),
-        *_save(evidence_recall_figure(document), out_dir, "evidence_recall"),
+        *save(accuracy_figure(document), out_dir, "accuracy"),
+        *save(evidence_recall_figure(document), out_dir, "evidence_recall"),
     ]

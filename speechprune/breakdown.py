@@ -1,0 +1,137 @@
+"""What the cuts add to scores: accuracy by position of the evidence, and by duration of the recording."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from speechprune.files import Problem
+from speechprune.prompts import LETTERS
+from speechprune.tally import by_system, fraction, interval, mean, question_scores
+
+POSITIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # edges, as shares of the recording
+SECONDS = (0.0, 30.0, 60.0, 90.0, 120.0, 180.0, math.inf)  # edges of durations
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question with what the cut says about it.
+
+    Attributes:
+        question, choices, answer: as in the cut; answer is an index.
+        transcript: the recording's sentences, joined in time order.
+        position: middle of the evidence as a share of the recording, in [0, 1], or None without evidence; of several
+            spans, the middle between the first one's start and the last one's end.
+        duration: of the recording, in seconds.
+    """
+
+    question: str
+    choices: tuple[str, ...]
+    answer: int
+    transcript: str
+    position: float | None
+    duration: float
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Questions in [low, high): n, their accuracy and its 95 % Wilson interval. ``high`` is None where unbounded."""
+
+    low: float
+    high: float | None
+    n: int
+    accuracy: float
+    ci95: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """One system's accuracy in bins, those without questions left out."""
+
+    system: str
+    rate: float | None
+    bins: list[Bin]
+
+
+def read_asked(cuts: str | Path, rows: list[dict], problems: list[Problem]) -> dict[str, Asked]:
+    """{question id: what the cuts say} for the questions of ``rows``.
+
+    A question that the cuts lack, that is broken there, or whose answer is another there, is named in ``problems`` and
+    left out.
+
+    Raises:
+        FileNotFoundError: no such cuts.
+    """
+    from speechprune.cuts import read_cuts, validate_cut  # needs Lhotse: only worth its seconds where cuts are given
+
+    answers = {row["id"]: row["answer"] for row in rows if row.get("rotation", 0) == 0 and row["answer"] != "?"}
+    found: dict[str, Asked] = {}
+    for cut in read_cuts(cuts, problems):
+        if not any(question in answers for question in _ids(cut)) or validate_cut(cut):
+            continue
+        for question in cut.custom["questions"]:
+            letter = answers.get(question["id"])
+            if letter is None:
+                continue
+            if LETTERS[question["answer"]] != letter:
+                problems.append(
+                    Problem(question["id"], "answer", letter, f"{LETTERS[question['answer']]} as in {cuts}")
+                )
+                continue
+            found[question["id"]] = _asked(cut, question)
+    if lacking := sorted(answers.keys() - found.keys()):
+        named = f"{len(lacking)} questions of the hypotheses, such as {lacking[0]}, are absent, changed or broken"
+        problems.append(Problem(str(cuts), "questions", named, "the cuts that were decoded"))
+    return found
+
+
+def _ids(cut: object) -> Iterator[str]:
+    questions = (cut.custom or {}).get("questions")
+    if isinstance(questions, list):
+        yield from (question["id"] for question in questions if isinstance(question, dict) and "id" in question)
+
+
+def _asked(cut: object, question: dict) -> Asked:
+    spans = question.get("evidence")
+    position = None
+    if spans:
+        start = min(span["start"] for span in spans)
+        end = max(span["start"] + span["duration"] for span in spans)
+        position = min(1.0, (start + end) / 2 / cut.duration)
+    sentences = sorted(cut.supervisions, key=lambda sentence: sentence.start)
+    transcript = " ".join(sentence.text or "" for sentence in sentences)
+    choices = tuple(question["choices"])
+    return Asked(question["question"], choices, question["answer"], transcript, position, float(cut.duration))
+
+
+def by_position(rows: list[dict], asked: dict[str, Asked]) -> list[Breakdown]:
+    """Accuracy of every system by the position of the evidence, in fifths of the recording; empty without any."""
+    return _by(rows, asked, POSITIONS, lambda question: question.position)
+
+
+def by_duration(rows: list[dict], asked: dict[str, Asked]) -> list[Breakdown]:
+    """Accuracy of every system by the recording's duration in seconds (``SECONDS``); empty without cuts."""
+    return _by(rows, asked, SECONDS, lambda question: question.duration)
+
+
+def _by(
+    rows: list[dict], asked: dict[str, Asked], edges: tuple[float, ...], value: Callable[[Asked], float | None]
+) -> list[Breakdown]:
+    values = {name: found for name, question in asked.items() if (found := value(question)) is not None}
+    if not values:
+        return []
+    last = len(edges) - 2
+    places = {name: min(last, sum(found >= edge for edge in edges) - 1) for name, found in values.items()}
+    parts = []
+    for (system, rate), group in by_system(rows).items():
+        scores = question_scores(group)
+        bins = []
+        for place in range(last + 1):
+            inside = [share for name, share in scores.items() if places.get(name) == place]
+            if inside:
+                high = None if math.isinf(edges[place + 1]) else edges[place + 1]
+                bins.append(Bin(edges[place], high, len(inside), fraction(mean(inside)), interval(inside)))
+        parts.append(Breakdown(system, rate, bins))
+    return parts

@@ -1,0 +1,226 @@
+"""Stage 5: accuracy against what is read (tokens, FLOP), by position of the evidence and by duration."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from speechprune.report.figures import (
+    CHANCE,
+    RC,
+    REFERENCES,
+    accuracy_interval,
+    add_legend,
+    method_styles,
+    read_scores,
+    save,
+)
+from speechprune.report.tables import title
+
+log = logging.getLogger(__name__)
+
+TEXT_TOKENS = 107  # of the paper's prompts: what FLOP are counted with
+REFERENCE_MARKERS = {"full": "P", "original": "X"}
+FLOP_UNITS = ((1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"))
+BREAKDOWNS = {"by_position": "Position of the key sentence (% of recording)", "by_duration": "Duration (s)"}
+LABEL = "Accuracy (%) with 95 % interval"
+
+
+def prefill_flop(model: str, tokens: Sequence[int]) -> list[float] | None:
+    """FLOP of the decoder's prefill for each number of audio tokens; None, with a warning, where it cannot be counted.
+
+    Args:
+        model: name or folder; its config.json is enough.
+        tokens: audio tokens; ``TEXT_TOKENS`` are added.
+    """
+    from speechprune.cost import load_config, true_costs  # needs transformers: only worth its seconds where it is drawn
+
+    try:
+        config = load_config(model)
+        # The number of parameters says nothing about FLOP, and counting them takes longest.
+        return [float(true_costs(config, count, TEXT_TOKENS, parameters=1).prefill_flop) for count in tokens]
+    except (OSError, ValueError) as error:
+        log.warning("FLOP of %s cannot be counted, accuracy is drawn against tokens alone: %s", model, error)
+        return None
+
+
+def cost_figure(document: dict, flop: dict[int, float] | None = None) -> Figure | None:
+    """Accuracy against audio tokens kept and, beside it, against FLOP of the prefill.
+
+    Args:
+        document: score.json's content. Drawn are systems with a rate, Original and Full.
+        flop: {tokens, rounded: FLOP}; None for the left panel alone.
+    Returns:
+        None where no system with a rate has tokens and an accuracy.
+    """
+    drawn = _with_tokens(document)
+    if not any(system["rate"] is not None for system in drawn):
+        return None
+    panels = [("Audio tokens read, mean per question", {round(s["tokens"]): float(s["tokens"]) for s in drawn})]
+    if flop:
+        size, unit = next(((size, unit) for size, unit in FLOP_UNITS if max(flop.values()) >= size), (1.0, "FLOP"))
+        panels.append(
+            (f"Prefill of the LLM ({unit}, {TEXT_TOKENS} text tokens)", {key: x / size for key, x in flop.items()})
+        )
+    figure, all_axes = _axes(len(panels))
+    with matplotlib.rc_context(RC):
+        for axes, (xlabel, places) in zip(all_axes, panels, strict=True):
+            for name, (colour, marker, line) in _styles(drawn).items():
+                points = [
+                    (places[round(s["tokens"])], s["accuracy"], accuracy_interval(s))
+                    for s in drawn
+                    if s["system"] == name
+                ]
+                _line(axes, points, title(name), colour, marker, line)
+            _frame(axes, xlabel, document["chance"])
+            _logarithmic(axes, sorted(places.values()))
+        all_axes[0].set_ylabel(LABEL)
+        add_legend(figure)
+    return figure
+
+
+def position_figure(document: dict) -> Figure | None:
+    """Accuracy by position of the evidence and by duration: Original, Full, and every method at one middle rate.
+
+    Returns:
+        one axes for each of the two that score.json has (``--cuts`` was given); None without either.
+    """
+    systems = document["systems"]
+    rates = sorted({system["rate"] for system in systems if system["rate"] is not None})
+    rate = rates[(len(rates) - 1) // 2] if rates else None
+    panels = []
+    for key, xlabel in (
+        ("by_position", "Position of the key sentence (% of recording)"),
+        ("by_duration", "Duration (s)"),
+    ):
+        parts = [
+            part
+            for part in document.get(key) or []
+            if part["bins"] and part["rate"] == (None if part["system"] in REFERENCES else rate)
+        ]
+        parts = [part for part in parts if part["system"] in REFERENCES or part["rate"] is not None]
+        if parts:
+            panels.append((xlabel, parts, _percents if key == "by_position" else _seconds))
+    if not panels:
+        return None
+    figure, all_axes = _axes(len(panels))
+    with matplotlib.rc_context(RC):
+        for axes, (xlabel, parts, name_of) in zip(all_axes, panels, strict=True):
+            edges = sorted({(b["low"], b["high"]) for part in parts for b in part["bins"]}, key=lambda edge: edge[0])
+            styles = _styles(parts)
+            for number, part in enumerate(parts):
+                colour, marker, line = styles[part["system"]]
+                shift = 0.08 * (number - (len(parts) - 1) / 2)  # error bars stand side by side
+                points = [(edges.index((b["low"], b["high"])) + shift, b["accuracy"], b["ci95"]) for b in part["bins"]]
+                _line(axes, points, _labelled(part), colour, marker, line)
+            _frame(axes, xlabel, document["chance"])
+            axes.set_xticks(range(len(edges)), [name_of(*edge) for edge in edges])
+            axes.set_xlim(-0.6, len(edges) - 0.4)
+        all_axes[0].set_ylabel(LABEL)
+        add_legend(figure)
+    return figure
+
+
+def draw_curves(score_json: str | Path, out_dir: str | Path) -> list[Path]:
+    """Write ``accuracy_cost.{png,pdf}`` and, where the cuts were scored, ``accuracy_position.{png,pdf}``.
+
+    Args:
+        score_json: what stage 4 wrote; out_dir: made if absent.
+    Returns:
+        the files written; a figure without anything to draw is left out, with a warning in the log.
+    Raises:
+        FileNotFoundError, ValueError: no such file, or it is not JSON.
+    """
+    document, out_dir = read_scores(Path(score_json)), Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    tokens = sorted({round(system["tokens"]) for system in _with_tokens(document)})
+    flop = prefill_flop(document["model"], tokens) if tokens else None
+    written = save(
+        cost_figure(document, dict(zip(tokens, flop, strict=True)) if flop else None), out_dir, "accuracy_cost"
+    )
+    if document.get("by_position") or document.get("by_duration"):
+        written += save(position_figure(document), out_dir, "accuracy_position")
+    return written
+
+
+def _with_tokens(document: dict) -> list[dict]:
+    return [
+        system
+        for system in document["systems"]
+        if system["accuracy"] is not None
+        and system["tokens"] is not None
+        and (system["rate"] is not None or system["system"] in REFERENCES)
+    ]
+
+
+def _styles(systems: list[dict]) -> dict[str, tuple[str, str, str]]:
+    """{system: (colour, marker, line style)}."""
+    styles = {name: (*style, "-") for name, style in method_styles(systems).items()}
+    return styles | {name: (REFERENCES[name][0], REFERENCE_MARKERS[name], REFERENCES[name][1]) for name in REFERENCES}
+
+
+def _axes(count: int) -> tuple[Figure, Sequence[Axes]]:
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(1.9 + 3.8 * count, 3.6), layout="constrained")
+        FigureCanvasAgg(figure)
+        return figure, figure.subplots(1, count, sharey=True, squeeze=False)[0]
+
+
+def _line(axes: Axes, points: list[tuple], label: str, colour: str, marker: str, line: str) -> None:
+    if not points:
+        return
+    points = sorted(points, key=lambda point: point[0])
+    shares = [share for _, share, _ in points]
+    low = [100 * max(0.0, share - bounds[0]) for _, share, bounds in points]
+    high = [100 * max(0.0, bounds[1] - share) for _, share, bounds in points]
+    style = {"color": colour, "marker": marker, "linestyle": line, "markersize": 6, "linewidth": 1.4, "capsize": 2.5}
+    axes.errorbar(
+        [x for x, _, _ in points],
+        [100 * share for share in shares],
+        yerr=[low, high],
+        elinewidth=1.0,
+        label=label,
+        zorder=3,
+        **style,
+    )
+
+
+def _logarithmic(axes: Axes, values: Sequence[float]) -> None:
+    """Methods read a share of what Full reads: a linear axis would press them together. Ticks at the values."""
+    axes.set_xscale("log")
+    low, high = values[0] / 1.15, values[-1] * 1.15
+    ticks: list[float] = []
+    for value in values:
+        if not ticks or math.log(value / ticks[-1]) > 0.06 * math.log(high / low):  # labels must not touch
+            ticks.append(value)
+    axes.set_xticks(ticks, [f"{tick:.0f}" if tick >= 10 else f"{tick:.2g}" for tick in ticks], fontsize=8)
+    axes.set_xticks([], minor=True)
+    axes.set_xlim(low, high)
+
+
+def _frame(axes: Axes, xlabel: str, chance: float | None) -> None:
+    if chance is not None:
+        axes.axhline(100 * chance, color=CHANCE[0], linestyle=CHANCE[1], linewidth=1.4, label="Chance", zorder=1)
+    axes.set_xlabel(xlabel)
+    axes.set_ylim(-2, 102)
+    axes.set_yticks(range(0, 101, 20))
+    axes.grid(axis="y", color="#E3E3E3", linewidth=0.8)
+
+
+def _labelled(part: dict) -> str:
+    return title(part["system"]) if part["rate"] is None else f"{title(part['system'])} ({part['rate']:g})"
+
+
+def _percents(low: float, high: float) -> str:
+    return f"{100 * low:g}-{100 * high:g}"
+
+
+def _seconds(low: float, high: float | None) -> str:
+    return f"{low:g}+" if high is None else f"{low:g}-{high:g}"
