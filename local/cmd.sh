@@ -17,11 +17,15 @@ choose_command() {
       fi
       ;;
     slurm)
-      echo "--cmd slurm: Slurm is not supported yet; use --cmd local" >&2
-      return 2
+      # Empty values are options not given.
+      # shellcheck disable=SC2154 # the driver declares them
+      job_command=("${BASH_SOURCE[0]%/*}/../utils/slurm.py" --die-with-parent --requeue
+        --gpu "$gpus" --mem "$mem" --num-threads "$num_threads" --time "$time" --partition "$partition"
+        --account "$account" --qos "$qos" --constraint "$constraint"
+        --max-jobs-run "$max_jobs_run" --retries "$retries")
       ;;
     *)
-      printf -- '--cmd: %q is unknown; the valid ones are: local\n' "$1" >&2
+      printf -- '--cmd: %q is unknown; the valid ones are: local slurm\n' "$1" >&2
       return 2
       ;;
   esac

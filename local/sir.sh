@@ -12,11 +12,23 @@ declare +x \
   stop_stage=5 \
   corpus="" \
   corpus_dir="" \
+  tts="" \
+  aligner="" \
   sets=test \
   model=mini \
   config=conf/decode.yaml \
   nj=2 \
   cmd="${SPEECHPRUNE_CMD:-local}" \
+  gpus="" \
+  mem="" \
+  num_threads="" \
+  time="" \
+  partition="" \
+  account="" \
+  qos="" \
+  constraint="" \
+  max_jobs_run="" \
+  retries="" \
   train=false \
   train_sets=train,train_text,dev
 
@@ -32,6 +44,8 @@ settle() {
       [[ ,$prepared_sets, == *,$name,* ]] || prepared_sets+=,$name
     done
   fi
+  # Options of the corpus, given only if set.
+  corpus_options=(${tts:+--tts "$tts"} ${aligner:+--aligner "$aligner"})
   model_name=${model%"${model##*[!/]}"} # without trailing slashes
   model_name=${model_name##*/}
 }
@@ -51,7 +65,7 @@ usage() {
 Usage: ./run.sh [--NAME VALUE | --NAME=VALUE] ...
 
 Stages, chosen by --stage FIRST --stop-stage LAST:
-  0  download  the net, or a synthesiser -> $corpus_dir
+  0  download  the net, a synthesiser, or what you have -> $corpus_dir
   1  prepare   $corpus_dir -> data/$(braces "$prepared_sets")/cuts.jsonl.gz
   2  features  $data, model $model -> $dump/
   3  decode    $dump/, $config, model $model -> $exp/<system>/hyp.*.jsonl
@@ -66,12 +80,24 @@ END
     stage "$stage" "first stage to run" \
     stop-stage "$stop_stage" "last stage to run" \
     corpus "$corpus" "name of the corpus" \
-    corpus-dir "$corpus_dir" "folder of the raw corpus" \
+    corpus-dir "$corpus_dir" "folder of the raw corpus, which may be one that you have" \
+    tts "$tts" "engine that speaks the transcripts of a corpus without recordings, such as espeak" \
+    aligner "$aligner" "CTC model that finds the sentences in recordings; without it they are estimated" \
     sets "$sets" "sets to prepare, decode and score, separated by commas" \
     model "$model" "name or folder of a model" \
     config "$config" "the systems that stage 3 decodes" \
     nj "$nj" "number of jobs at once" \
-    cmd "$cmd" "where the jobs of stages 2 and 3 run: local" \
+    cmd "$cmd" "where the jobs of stages 2 and 3 run: local or slurm" \
+    gpus "$gpus" "with slurm, for each job: GPUs" \
+    mem "$mem" "with slurm, for each job: memory, such as 8G" \
+    num-threads "$num_threads" "with slurm, for each job: cores" \
+    time "$time" "with slurm, for each job: limit, such as 4:00:00" \
+    partition "$partition" "with slurm, as are account, qos and constraint: where" \
+    account "$account" "" \
+    qos "$qos" "" \
+    constraint "$constraint" "" \
+    max-jobs-run "$max_jobs_run" "with slurm: jobs of an array that run at once" \
+    retries "$retries" "with slurm: times that a failed job is tried again" \
     train "$train" "true: train the mini model and go on with it" \
     train-sets "$train_sets" "the sets it is trained on"
 }
@@ -117,17 +143,20 @@ wanted() {
 # run_jobs LOG COMMAND ...: COMMAND runs nj times at once with JOB replaced; the jobs share the cores.
 run_jobs() {
   local threads=$(($(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN) / nj))
-  OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))} "${job_command[@]}" "JOB=1:$nj" "$@"
+  if [[ $cmd == local ]]; then # elsewhere, the cores of this machine say nothing
+    export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
+  fi
+  "${job_command[@]}" "JOB=1:$nj" "$@"
 }
 
 if wanted 0; then
   log "Stage 0: download: $corpus, sets $prepared_sets -> $corpus_dir"
-  speechprune download "$corpus" "$corpus_dir" --sets "$prepared_sets" --nj "$nj"
+  speechprune download "$corpus" "$corpus_dir" --sets "$prepared_sets" --nj "$nj" "${corpus_options[@]}"
 fi
 
 if wanted 1; then
   log "Stage 1: prepare: $corpus_dir -> data/$(braces "$prepared_sets")"
-  speechprune prepare "$corpus" "$corpus_dir" data --sets "$prepared_sets"
+  speechprune prepare "$corpus" "$corpus_dir" data --sets "$prepared_sets" "${corpus_options[@]}"
 fi
 
 if [[ $train == true ]] && ((stage <= 2 && stop_stage >= 2)); then
@@ -153,7 +182,7 @@ for set in ${sets//,/ }; do
 
   if wanted 4; then
     log "Stage 4: score: $exp -> $exp/RESULTS.md"
-    speechprune score "$exp"
+    speechprune score "$exp" --cuts "data/$set/cuts.jsonl.gz"
     cat "$exp/RESULTS.md"
   fi
 

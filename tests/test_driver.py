@@ -74,7 +74,7 @@ ALL = [
     features("2/2"),
     decode("1/2"),
     decode("2/2"),
-    ["score", "exp/mini/test"],
+    ["score", "exp/mini/test", "--cuts", "data/test/cuts.jsonl.gz"],
     ["report", "exp/mini/test"],
 ]
 
@@ -130,12 +130,22 @@ def test_the_model_names_the_folders(recipe, model):
     assert recipe.calls() == [features("1/1", model, "my model"), decode("1/1", model, "my model")]
 
 
+@pytest.mark.parametrize("option", ["tts", "aligner"])
+def test_options_of_the_corpus_go_to_stages_0_and_1(recipe, option):
+    assert recipe.run(f"--{option}", "an engine", "--stop-stage", "2").returncode == 0
+    calls = recipe.calls()
+    assert [call[-2:] for call in calls[:2]] == [[f"--{option}", "an engine"]] * 2
+    assert calls[2:] == ALL[2:4]
+
+
 def test_several_sets(recipe):
     assert recipe.run("--sets", "test,dev", "--stop-stage", "1").returncode == 0
     assert [call[-1 if call[0] == "prepare" else -3] for call in recipe.calls()] == ["test,dev", "test,dev"]
     recipe.record.unlink()
     assert recipe.run("--sets", "test,dev", "--stage=4", "--stop-stage=4").returncode == 0
-    assert sorted(recipe.calls()) == [["score", "exp/mini/dev"], ["score", "exp/mini/test"]]
+    assert sorted(recipe.calls()) == [
+        ["score", f"exp/mini/{name}", "--cuts", f"data/{name}/cuts.jsonl.gz"] for name in ("dev", "test")
+    ]
 
 
 def test_training(recipe):
@@ -148,7 +158,7 @@ def test_training(recipe):
         ["train-mini", "data", "exp/train_mini", "--config", "conf/train.yaml"],
         features("1/1", model, "model"),
         decode("1/1", model, "model"),
-        ["score", "exp/model/test"],
+        ["score", "exp/model/test", "--cuts", "data/test/cuts.jsonl.gz"],
         ["report", "exp/model/test"],
     ]
 
@@ -209,8 +219,7 @@ def test_help_lists_every_option(recipe):
         (["--corpus="], "--corpus: ''"),
         (["--model", "."], "--model: '.'"),
         (["--config", "none.yaml"], "--config: there is no file 'none.yaml'"),
-        (["--cmd", "slurm"], "--cmd slurm: Slurm is not supported yet; use --cmd local"),
-        (["--cmd", "pbs"], "--cmd: pbs is unknown; the valid ones are: local"),
+        (["--cmd", "pbs"], "--cmd: pbs is unknown; the valid ones are: local slurm"),
     ],
 )
 def test_a_wrong_value_stops_the_driver_before_any_stage(recipe, words, message):

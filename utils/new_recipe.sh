@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# Begins a recipe: recipes/NAME.py, which works as it is on the format that docs/adding-a-corpus.md describes, and
+# egs/NAME. Nothing that is there is overwritten.
+set -euo pipefail
+
+top=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+name=${1:-}
+if (($# != 1)) || [[ $name == -* ]]; then
+  echo "Usage: ${0##*/} NAME, such as: ${0##*/} my_talks" >&2
+  exit 2
+fi
+if [[ ! $name =~ ^[a-z][a-z0-9_]*$ ]]; then
+  printf '%s: %q is no name of a corpus; use small letters, digits and _\n' "${0##*/}" "$name" >&2
+  exit 2
+fi
+module=$top/recipes/$name.py
+folder=$top/egs/$name
+for path in "$module" "$folder"; do
+  if [[ -e $path ]]; then
+    echo "${0##*/}: $path is there already; choose another name, or remove it first" >&2
+    exit 1
+  fi
+done
+
+mkdir -p "$folder/conf"
+cp "$top/egs/spiral/conf/decode.yaml" "$folder/conf/decode.yaml"
+cat >"$folder/run.sh" <<END
+#!/usr/bin/env bash
+# $name: one line about the corpus. \`./run.sh --help\` explains.
+set -euo pipefail
+CDPATH='' cd -- "\$(dirname -- "\${BASH_SOURCE[0]}")"
+
+exec ../../local/sir.sh \\
+  --corpus $name \\
+  --sets test \\
+  --model mini \\
+  "\$@"
+END
+chmod +x "$folder/run.sh"
+
+cat >"$module" <<END
+"""$name: what the corpus is, in one line.
+
+Source: where it comes from; its licence; its paper. How many recordings and questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from lhotse import CutSet, MonoCut, SupervisionSegment
+
+from speechprune.building import Item, build_cuts, file_state, open_recording, path_inside
+from speechprune.choices import answer_index, split_choices
+from speechprune.files import Problem, read_numbered
+
+
+def download_$name(
+    target_dir: Path,
+    sets: Sequence[str] = ("test",),
+    nj: int = 1,
+) -> Path:
+    """Say where the corpus comes from: it cannot be fetched by a program. (\`\`speechprune.fetch\`\` fetches files.)
+
+    Raises:
+        ValueError: it is not there; the message says what to put where.
+    """
+    for name in sets:
+        if not (Path(target_dir) / f"{name}.jsonl").is_file():
+            raise ValueError(f"put the corpus into {target_dir}, as {target_dir}/{name}.jsonl and {target_dir}/wav/")
+    return Path(target_dir)
+
+
+def prepare_$name(
+    corpus_dir: Path,
+    output_dir: Path,
+    sets: Sequence[str] = ("test",),
+) -> dict[str, CutSet]:
+    """Turn the corpus into validated cuts, \`\`output_dir/<set>/cuts.jsonl.gz\`\`; rows that are broken are left out.
+
+    Raises:
+        FileNotFoundError: a set is not there. ValueError: a set has not one usable row.
+    """
+    prepared = {}
+    for name in sets:
+        problems: list[Problem] = []
+        table = Path(corpus_dir) / f"{name}.jsonl"
+        rows = read_numbered(table, problems)
+        items = (_item(row, name, f"{table.name}:{number}", Path(corpus_dir) / "wav") for number, row in rows)
+        prepared[name] = build_cuts(Path(output_dir) / name, items, problems)
+    return prepared
+
+
+def _item(row: dict, set_name: str, where: str, wavs: Path) -> Item:
+    """One recording to be: its id, and all that its cut is made of."""
+    name, wav = f"{set_name}-{row.get('id')}", wavs / str(row.get("wav"))
+    state = file_state(wav) if wav.is_file() else None
+    return Item(name, where, [row, state], partial(_cut, row, name, wavs))
+
+
+def _cut(row: dict, name: str, wavs: Path) -> MonoCut:
+    """ValueError says what is wrong with the row."""
+    try:
+        recording = open_recording(path_inside(wavs, row["wav"]), name)
+        sentences, questions = [], []
+        for k, said in enumerate(row["sentences"]):
+            start, seconds = said["start"], said["end"] - said["start"]
+            words = {"text": said["text"], "speaker": said["speaker"]}
+            sentences.append(SupervisionSegment(f"{name}-s{k}", name, start, seconds, **words))
+        for k, asked in enumerate(row["questions"]):
+            _, choices = split_choices(asked["choices"])
+            key = sentences[asked["key_sentence"]]
+            questions.append(
+                {
+                    "id": f"{name}-q{k}",
+                    "question": asked["question"],
+                    "choices": choices,
+                    "answer": answer_index(asked["answer"], choices),
+                    "evidence": [{"start": key.start, "duration": key.duration}],
+                }
+            )
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ValueError(f"the row is not as expected: {type(error).__name__}: {error}") from error
+    return MonoCut(name, 0.0, recording.duration, 0, sentences, recording=recording, custom={"questions": questions})
+END
+echo "Made recipes/$name.py and egs/$name. What to do next stands in docs/adding-a-corpus.md."

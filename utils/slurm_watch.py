@@ -1,0 +1,231 @@
+"""Following an array to its end: what failed and why, retries, cancelling, and one line of progress."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from slurm_call import Call, RefusedError, submit
+from slurm_script import spans
+from slurm_state import Run, Task, ask, cancel, shown
+
+POLL_SECONDS = 0.1, 3.0
+FIRST_SECONDS = 2.0  # before the first question to the controller
+ASK_SECONDS = 10.0  # between two ...
+SOON_SECONDS = 1.0  # ... while a task has ended badly and Slurm is about to say why
+CANCEL_SECONDS = 60.0  # as long as cancelled tasks may take to end
+COUNT_SECONDS = 30.0  # between calls of the progress command
+LINE_SECONDS = 10.0  # between lines of progress where there is no terminal
+TAILS = 10  # failing jobs whose log is shown
+TAIL_LINES, TAIL_BYTES = 15, 65536
+
+
+def tail_of(log: Path) -> str:
+    """What a log ends with, as the end of a message; without the lines that the batch script writes."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+            lines = file.read().decode("utf-8", "replace").rstrip().split("\n")
+    except OSError as error:
+        return f", which cannot be read here: {error.strerror}"
+    starts = [number for number, line in enumerate(lines) if line.startswith("# Started at ")]
+    lines = lines[starts[-1] + 2 if starts else 0 :]
+    lines = [line for line in lines if not line.startswith(("# Accounting: ", "# Ended (code "))] or ["(no output)"]
+    # Of a progress bar, which writes over itself, only the last state.
+    return ", which ends:" + "".join("\n    " + line.rstrip("\r").rsplit("\r", 1)[-1] for line in lines[-TAIL_LINES:])
+
+
+class Screen:
+    """Messages on stderr, and one line of progress: rewritten on a terminal, elsewhere now and then a new one."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.live, self.last, self.time = name, sys.stderr.isatty(), "", time.monotonic()
+
+    def say(self, message: str) -> None:
+        """A reader that has gone away must not end the jobs."""
+        with contextlib.suppress(OSError):
+            clear = b"\r\x1b[K" if self.live else b""
+            sys.stderr.buffer.write(clear + os.fsencode(f"{self.name}: {message}\n"))
+            sys.stderr.buffer.flush()
+        self.last = ""
+
+    def status(self, line: str) -> None:
+        now = time.monotonic()
+        if self.live:
+            with contextlib.suppress(OSError):
+                width = os.get_terminal_size(2).columns
+                sys.stderr.write(f"\r\x1b[K{line[: width - 1]}")
+                sys.stderr.flush()
+        elif line != self.last and now - self.time >= LINE_SECONDS:
+            self.say(line)
+            self.last, self.time = line, now
+
+
+class Rows:
+    """What --progress-command says, asked in the background."""
+
+    def __init__(self, command: list[str]) -> None:
+        self.command, self.text, self.process, self.next = command, "", None, 0.0
+
+    def poll(self) -> str:
+        """The last answer, such as "31022/40960", or ""."""
+        if self.process and self.process.poll() is not None:
+            self.text, self.process = self.take(), None
+        if self.command and not self.process and time.monotonic() >= self.next:
+            self.start()
+        return self.text
+
+    def start(self) -> None:
+        self.next = time.monotonic() + COUNT_SECONDS
+        files = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        with contextlib.suppress(OSError):
+            self.process = subprocess.Popen(self.command, **files, text=True)  # noqa: S603
+
+    def take(self) -> str:
+        lines = self.process.communicate()[0].splitlines()
+        return lines[0].strip() if lines and re.search(r"\d+/\d+", lines[0]) else ""
+
+    def final(self) -> tuple[bool, str]:
+        """Whether all is there, and what to say about it."""
+        if not self.command:
+            return True, ""
+        if self.process:
+            self.process.kill()
+            self.process.communicate()
+        self.process = None
+        self.start()
+        text = self.take() if self.process else ""
+        if not (match := re.search(r"(\d+)/(\d+)", text)):
+            return False, f"but --progress-command does not say DONE/EXPECTED: {shlex.join(self.command)}"
+        if int(match[1]) < int(match[2]):
+            return False, f"but only {text}: a job that was killed for memory may have exited with 0; see the logs"
+        return True, text
+
+
+class Watch:
+    """Follows a run to its end."""
+
+    def __init__(self, call: Call, run: Run, signals: list[int], screen: Screen) -> None:
+        self.call, self.run, self.signals, self.screen = call, run, signals, screen
+        self.retries = call.number("retries", 0) or 0
+        self.rows = Rows(shlex.split(call.own.get("progress_command", "")))
+        self.failed: dict[int, Task] = {}
+        self.tasks: list[Task] = []
+        self.remarked: set[str] = set()
+
+    def follow(self) -> int:
+        delay, due, soon = POLL_SECONDS[0], time.monotonic() + FIRST_SECONDS, False
+        self.tasks = [Task(index, "pending", "submitted") for index in self.run.indices]
+        while not self.signals:
+            news = self.run.read()
+            if news or time.monotonic() >= due:
+                records = ask(self.run.ids)
+                self.tasks = self.run.tasks(records)
+                soon = any(task.state == "running" and task.index in self.run.exits for task in self.tasks)
+                due = time.monotonic() + (SOON_SECONDS if soon else ASK_SECONDS)
+                self.report(records is None)
+            else:
+                self.tasks = [Task(t.index, "done") if self.code(t) == 0 else t for t in self.tasks]
+            self.show()
+            if all(task.state in ("done", "failed") for task in self.tasks):
+                if not self.resubmit():
+                    return self.finish()
+                delay = POLL_SECONDS[0]
+            time.sleep(SOON_SECONDS / 4 if soon else delay)
+            delay = min(delay * 1.2, POLL_SECONDS[1])
+        return self.stop()
+
+    def code(self, task: Task) -> int | None:
+        return self.run.exits.get(task.index, (None,))[0]
+
+    def report(self, silent: bool) -> None:
+        """Name what has failed since the last look, and what waits for more than its turn."""
+        if silent:
+            self.remark("Slurm's controller does not answer; the jobs go on, and so does this call")
+        hopeless = []  # pending, and Slurm would let them wait for ever
+        for task in self.tasks:
+            if task.state == "failed" and task.index not in self.failed:
+                self.failed[task.index] = task
+                self.run.note(task)
+                if task.waiting:
+                    hopeless.append(task.place)
+                self.name(task)
+            elif task.remarkable:
+                self.remark(f"pending: {task.why} (job {task.place}); waiting goes on")
+        if hopeless:
+            cancel(hopeless)
+
+    def remark(self, text: str) -> None:
+        if (key := text.partition("(")[0]) not in self.remarked:
+            self.remarked.add(key)
+            self.screen.say(text)
+
+    def name(self, task: Task) -> None:
+        log = self.run.job.log_of(task.index)
+        tail = tail_of(log) if len(self.failed) <= TAILS else ""
+        self.screen.say(f"{self.run.job.label(task.index)} ({task.place}) failed: {task.why}; log: {shown(log)}{tail}")
+
+    def show(self) -> None:
+        done = sum(task.state == "done" for task in self.tasks)
+        running = sum(task.state == "running" for task in self.tasks)
+        waiting = [task.why for task in self.tasks if task.state == "pending"]
+        parts = [f"{done}/{len(self.tasks)} done"]
+        parts += [f"{running} running"] * bool(running)
+        parts += [f"{len(waiting)} pending ({', '.join(sorted(set(waiting)))})"] * bool(waiting)
+        parts += [f"{len(self.failed)} failed"] * bool(self.failed)
+        parts += [self.rows.text] * bool(self.rows.poll())
+        self.screen.status(f"{self.call.job.name} {' '.join(self.run.ids)}: {', '.join(parts)}")
+
+    def resubmit(self) -> bool:
+        again = [task.index for task in self.failed.values() if task.again]
+        if not again or self.retries == 0:
+            return False
+        self.retries -= 1
+        self.run.forget(again)
+        try:
+            job = submit(self.call, self.run, sorted(again))
+        except RefusedError as error:
+            self.screen.say(str(error))
+            for task in self.failed.values():
+                self.run.note(task)
+            return False
+        self.screen.say(f"trying again: jobs {spans(sorted(again))} as job {job}")
+        for index in again:
+            del self.failed[index]
+        self.tasks = [Task(t.index, "pending", "submitted") if t.index in again else t for t in self.tasks]
+        return True
+
+    def finish(self) -> int:
+        if self.failed:
+            self.screen.say(f"{len(self.failed)} / {len(self.tasks)} jobs failed")
+            return 1
+        complete, counted = self.rows.final()
+        self.screen.say(f"{len(self.tasks)} / {len(self.tasks)} jobs done" + (f", {counted}" if counted else ""))
+        return int(not complete)
+
+    def stop(self) -> int:
+        """Cancel, and wait until the tasks have ended or a second signal comes: a next call may write their files."""
+        number, ids = self.signals[0], " ".join(self.run.ids)
+        name = signal.Signals(number).name
+        if problem := cancel(self.run.ids):
+            self.screen.say(f"stopped by {name}, but job {ids} could not be cancelled: {problem}; type: scancel {ids}")
+            return 128 + number
+        deadline = time.monotonic() + CANCEL_SECONDS
+        while len(self.signals) == 1 and time.monotonic() < deadline:
+            tasks = self.run.look()
+            if all(task.state in ("done", "failed") for task in tasks):
+                for task in tasks:
+                    if task.state == "failed":
+                        self.run.note(task)
+                break
+            self.screen.status(f"job {ids} was cancelled; waiting for its tasks to end")
+            time.sleep(0.5)
+        self.screen.say(f"stopped by {name}; job {ids} was cancelled")
+        return 128 + number
