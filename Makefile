@@ -37,7 +37,7 @@ demo: env ## the whole pipeline on the mini model and corpus: synthesise, prune,
 	egs/mini_sir/run.sh
 
 test: env lint ## all checks; PYTEST_ARGS="-k shell" for some of the tests
-	pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 lint: env ## ruff and shellcheck
 	ruff check

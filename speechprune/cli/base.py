@@ -1,0 +1,122 @@
+"""What the subcommands share: the group, how errors are shown, options. Heavy imports happen inside bodies."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from speechprune import __version__
+
+if TYPE_CHECKING:
+    from speechprune.files import Shard
+    from speechprune.models import SpeechLLM
+
+PATH = click.Path(path_type=Path)
+
+
+class _Commands(click.Group):
+    """Lists commands in the order of the stages, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, prog_name="speechprune")
+@click.option("--traceback", is_flag=True, help="Show the Python traceback of an error.")
+@click.pass_context
+def main(ctx: click.Context, traceback: bool) -> None:
+    """Speech Information Retrieval with pruned audio tokens.
+
+    \b
+    raw corpus --prepare--> cuts --features--> audio tokens --decode--> hypotheses --score--> tables --report--> figures
+    """
+    ctx.obj = traceback
+    form = "%(asctime)s (%(filename)s:%(lineno)d) %(levelname)s: %(message)s"
+    logging.basicConfig(level=logging.INFO, format=form, datefmt="%Y-%m-%dT%H:%M:%S")
+    for chatty in ("httpx", "matplotlib", "fontTools"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def command(function: Callable[..., None]) -> click.Command:
+    """A subcommand whose expected errors are one clear line and exit status 1."""
+
+    @main.command(name=function.__name__.replace("_", "-"), short_help=function.__doc__.splitlines()[0])
+    @click.pass_context
+    @functools.wraps(function)
+    def run(ctx: click.Context, *args, **kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+        except (ValueError, OSError) as error:
+            if ctx.obj:
+                raise
+            raise click.ClickException(str(error)) from error
+
+    return run
+
+
+def with_model(function: Callable[..., None]) -> Callable[..., None]:
+    """Options that say which model; the body gets ``load``, which loads it when everything else has been checked."""
+
+    @click.option("--model", default="mini", show_default=True, help="'mini' (ships), a Hugging Face folder or name.")
+    @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
+    @click.option("--dtype", default="auto", show_default=True, help="auto, float32, float16 or bfloat16.")
+    @functools.wraps(function)
+    def run(*args, model: str, device: str, dtype: str, **kwargs) -> None:
+        function(*args, load=functools.partial(load_model, model, device, dtype), **kwargs)
+
+    return run
+
+
+def load_model(model: str, device: str, dtype: str) -> SpeechLLM:
+    from transformers.utils import logging as transformers_logging
+
+    from speechprune.models import SpeechLLM
+
+    transformers_logging.disable_progress_bar()  # one bar for each file of weights
+    return SpeechLLM.from_pretrained(model, device, dtype)
+
+
+def _names(_ctx: click.Context, _param: click.Parameter, value: str) -> list[str]:
+    names = [part.strip() for part in value.split(",")]
+    if not all(names):
+        raise click.BadParameter(f"{value!r} is no list of sets; give names such as test or test,dev")
+    return names
+
+
+def _shard(_ctx: click.Context, _param: click.Parameter, value: str) -> Shard:
+    from speechprune.files import Shard
+
+    try:
+        return Shard.parse(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+with_sets = click.option("--sets", default="test", show_default=True, callback=_names, help="Sets, comma-separated.")
+with_job = click.option(
+    "--job",
+    "shard",
+    default="1/1",
+    show_default=True,
+    callback=_shard,
+    metavar="J/N",
+    help="Do the J-th of N shares of the recordings.",
+)
+_tts = click.option("--tts", metavar="ENGINE", help="Speak the transcripts of a corpus without recordings: espeak, ...")
+_aligner = click.option(
+    "--aligner", metavar="MODEL", help="CTC model, folder or name, that finds the sentences in recordings."
+)
+
+
+def with_corpus_options(function: Callable[..., None]) -> Callable[..., None]:
+    """What some corpora take, and others refuse."""
+    return _tts(_aligner(function))
+
+
+with_progress = click.option("--progress/--no-progress", default=True, help="Show a progress bar, or none.")

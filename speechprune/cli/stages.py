@@ -1,0 +1,146 @@
+"""The stages of a recipe, one command each."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from speechprune.cli.base import (
+    PATH,
+    command,
+    with_corpus_options,
+    with_job,
+    with_model,
+    with_progress,
+    with_sets,
+)
+
+if TYPE_CHECKING:
+    from speechprune.files import Shard
+    from speechprune.models import SpeechLLM
+
+
+@command
+@click.argument("corpus")
+@click.argument("folder", type=PATH)
+@with_sets
+@click.option("--nj", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
+@with_corpus_options
+def download(corpus: str, folder: Path, sets: list[str], nj: int, **options) -> None:
+    """Stage 0: fetch or synthesise CORPUS into FOLDER, or check what the user has there."""
+    from speechprune.corpora import corpus_function, corpus_options
+
+    chosen = corpus_options("download", corpus, options)
+    corpus_function("download", corpus)(folder, sets=sets, nj=nj, **chosen)
+
+
+@command
+@click.argument("corpus")
+@click.argument("folder", type=PATH)
+@click.argument("out", type=PATH)
+@with_sets
+@with_corpus_options
+def prepare(corpus: str, folder: Path, out: Path, sets: list[str], **options) -> None:
+    """Stage 1: turn CORPUS in FOLDER into validated cuts, OUT/<set>/cuts.jsonl.gz."""
+    from speechprune.corpora import corpus_function, corpus_options
+
+    chosen = corpus_options("prepare", corpus, options)
+    for name, cuts in corpus_function("prepare", corpus)(folder, out, sets=sets, **chosen).items():
+        sizes = [(cut.duration, len(cut.custom["questions"])) for cut in cuts]
+        hours, questions = sum(seconds for seconds, _ in sizes) / 3600, sum(asked for _, asked in sizes)
+        logging.info("%s: %d recordings, %.2f h, %d questions", name, len(sizes), hours, questions)
+
+
+@command
+@click.argument("cuts", type=PATH)
+@click.argument("dump", type=PATH)
+@with_model
+@with_job
+@with_progress
+def features(cuts: Path, dump: Path, load: Callable[[], SpeechLLM], shard: Shard, progress: bool) -> None:
+    """Stage 2: encode the audio of CUTS once; audio tokens into Kaldi archives in DUMP. Resumes where it stopped."""
+    from speechprune.features import extract_features
+
+    summary = extract_features(cuts, dump, load(), shard, progress)
+    logging.info("%s", summary)
+    if summary.unwritten:
+        raise OSError(f"{dump} is incomplete: {summary.unwritten} recordings could not be written; mend that and rerun")
+
+
+@command
+@click.argument("dump", type=PATH)
+@click.argument("exp", type=PATH)
+@click.option("--config", required=True, type=PATH, help="The systems to compare, such as conf/decode.yaml.")
+@click.option(
+    "--permute",
+    type=click.Choice(["none", "cyclic"]),
+    help="Ask once, or every rotation of the choices; for all systems, whatever the configuration says.",
+)
+@with_model
+@with_job
+@with_progress
+def decode(
+    dump: Path,
+    exp: Path,
+    config: Path,
+    permute: str | None,
+    load: Callable[[], SpeechLLM],
+    shard: Shard,
+    progress: bool,
+) -> None:
+    """Stage 3: prune and answer; hypotheses into EXP/<system>/hyp.<job>.jsonl. Resumes where it stopped."""
+    from speechprune.decode import decode as run
+    from speechprune.systems import load_config
+
+    systems = load_config(config)
+    if permute is not None:
+        systems = systems.permuted(permute)
+    logging.info("%s", run(dump, exp, systems, load(), shard, progress))
+
+
+@command
+@click.argument("exps", metavar="EXP...", nargs=-1, required=True, type=PATH)
+@click.option(
+    "--cuts",
+    type=PATH,
+    help="The cuts that were decoded: adds accuracy by position and duration, and what the text alone gives away.",
+)
+@click.option("--against", metavar="SYSTEM", show_default="original", help="Test others against it, such as rap_0.4.")
+@click.option("--out", type=PATH, help="Where to write; the folder itself for one EXP, needed for several.")
+def score(exps: tuple[Path, ...], cuts: Path | None, against: str | None, out: Path | None) -> None:
+    """Stage 4: hypotheses -> score.json, tables and RESULTS.md in EXP; several EXP are compared in --out.
+
+    An EXP is the folder of one model and one set, such as exp/mini/test.
+    """
+    from speechprune.score import write_comparison, write_results
+
+    options = {"--cuts": cuts, "--against": against, "--out": out}
+    given = [part for name, value in options.items() if value is not None for part in (name, str(value))]
+    line = shlex.join(["speechprune", "score", *map(str, exps), *given])
+    if len(exps) == 1:
+        scores = write_results(exps[0], line, against, cuts, out)
+        logging.info("%d systems scored: %s", len(scores), (out or exps[0]) / "RESULTS.md")
+        return
+    if out is None:
+        raise ValueError(f"{len(exps)} folders, but no --out; say where their comparison goes")
+    if cuts is not None:
+        raise ValueError(f"--cuts {cuts} with {len(exps)} folders; it belongs to one: score that alone")
+    write_comparison(exps, out, line, against)
+    logging.info("%d experiments compared: %s", len(exps), out / "RESULTS.md")
+
+
+@command
+@click.argument("exp", type=PATH)
+def report(exp: Path) -> None:
+    """Stage 5: EXP/score.json -> figures in EXP/figures."""
+    from speechprune.report.curves import draw_curves
+    from speechprune.report.figures import draw_accuracy
+
+    for draw in (draw_accuracy, draw_curves):
+        for path in draw(exp / "score.json", exp / "figures"):
+            logging.info("drew %s", path)

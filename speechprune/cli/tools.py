@@ -1,0 +1,118 @@
+"""Commands beside the stages: ask a recording, look at cuts, count costs, train the mini model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from speechprune.cli.base import (
+    PATH,
+    command,
+    load_model,
+    with_model,
+)
+
+if TYPE_CHECKING:
+    from speechprune.models import SpeechLLM
+
+
+@command
+@click.argument("wav", type=PATH)
+@click.argument("question")
+@click.option("--choice", "choices", multiple=True, required=True, help="A choice; give this option 2 to 10 times.")
+@click.option("--pruner", default="speechprune", show_default=True, help="Method, such as speechprune, rap or full.")
+@click.option("--rate", default=0.4, show_default=True, help="Share of the model's ordinary input to remove.")
+@click.option("--query", default="question+choices", show_default=True, help="What pruners compare the audio with.")
+@click.option("--seed", default=0, show_default=True, help="Of random pruners.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@with_model
+def ask(
+    wav: Path, question: str, choices: tuple[str, ...], load: Callable[[], SpeechLLM], as_json: bool, **options
+) -> None:
+    """Ask one question about WAV: the answer, its probability and which seconds were read."""
+    import dataclasses
+    import json
+
+    answer = load().ask(wav, question, choices, **options)
+    click.echo(json.dumps(dataclasses.asdict(answer)) if as_json else answer)
+
+
+@command
+@click.option(
+    "--model", default="mini", show_default=True, help="'mini' (ships), a folder with config.json, or a name."
+)
+@click.option("--audio-tokens", type=click.IntRange(1), help="What the decoder reads; by default Table I's rows.")
+@click.option("--text-tokens", default=107, show_default=True, type=click.IntRange(0), help="Of the prompt.")
+@click.option("--seconds", type=float, help="Length of the recording; by default what the audio tokens need.")
+@click.option("--measure", is_flag=True, help="Also load the weights and time the prefill on this machine.")
+@click.option("--device", default="auto", show_default=True, help="To measure with: auto, cpu, cuda, cuda:1, ...")
+@click.option("--dtype", default="auto", show_default=True, help="To measure with: auto, float32, float16 or bfloat16.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def profile(model: str, device: str, dtype: str, measure: bool, as_json: bool, **options) -> None:
+    """What a prefill costs: Table I's columns, the true counts and, if asked, the time on this machine."""
+    import functools
+    import json
+
+    from speechprune.profiling import format_profile
+    from speechprune.profiling import profile as run
+
+    result = run(model, load=functools.partial(load_model, model, device, dtype) if measure else None, **options)
+    click.echo(json.dumps(result) if as_json else format_profile(result))
+
+
+@command
+@click.argument("cuts", type=PATH)
+def validate(cuts: Path) -> None:
+    """Check that CUTS (a file or a folder of them) keep the cut contract; print every broken promise."""
+    from speechprune.cuts import Problem, read_cuts, validate_cuts
+
+    problems: list[Problem] = []
+    found = list(read_cuts(cuts, problems))
+    problems += validate_cuts(found)
+    for problem in problems:
+        click.echo(problem)
+    if problems:
+        raise ValueError(f"{cuts}: {len(problems)} problems, listed above")
+    click.echo(f"{cuts}: {len(found)} cuts, no problems")
+
+
+@command
+@click.argument("cuts", type=PATH)
+@click.option("--picture", type=PATH, help="Where the picture goes (.png, .pdf, .svg); beside CUTS if not given.")
+def describe(cuts: Path, picture: Path | None) -> None:
+    """Count what is in CUTS and draw durations and places of evidence."""
+    from speechprune.cuts import Problem, read_cuts
+    from speechprune.describe import describe as count
+    from speechprune.describe import draw
+
+    problems: list[Problem] = []
+    found = count(read_cuts(cuts, problems))
+    for problem in problems:
+        logging.warning("%s", problem)
+    click.echo(found)
+    folder = cuts if cuts.is_dir() else cuts.parent
+    logging.info("drew %s", draw(found, picture or folder / "description.png", folder.resolve().name))
+
+
+@command
+@click.argument("data", type=PATH)
+@click.argument("out", type=PATH)
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="YAML; defaults stand in speechprune/mini/config.py.",
+)
+@click.option("--part", "parts", multiple=True, help="Only this part; may be given several times.")
+def train_mini(data: Path, out: Path, config: Path | None, parts: tuple[str, ...]) -> None:
+    """Train a mini speech LLM on DATA (prepared sets train, train_text, dev); OUT/model is the result."""
+    from speechprune.mini.config import TrainConfig
+    from speechprune.mini.train import PARTS, MiniTrainer
+
+    if unknown := [part for part in parts if part not in PARTS]:
+        raise ValueError(f"unknown part {unknown[0]!r}; choose from: {', '.join(PARTS)}")
+    settings = TrainConfig.from_yaml(config) if config else TrainConfig()
+    MiniTrainer(settings, data, out).run(parts or PARTS)
