@@ -21,7 +21,8 @@ from speechprune import __version__, corpora
 from speechprune.cli import main
 from speechprune.cuts import read_cuts, write_cuts
 
-COMMANDS = ["download", "prepare", "validate", "features", "decode", "score", "report", "ask", "train-mini"]
+STAGES = ["download", "prepare", "features", "decode", "score", "report"]
+COMMANDS = [*STAGES, "ask", "profile", "validate", "describe", "train-mini"]
 ASK = ["What colour is the bag?", "--choice", "red", "--choice", "blue"]
 
 
