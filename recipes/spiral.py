@@ -1,0 +1,262 @@
+"""SPIRAL: lectures, conversations and meetings of about 90 s, one question each about one key sentence.
+
+Source: https://github.com/linyueqian/SPIRAL_Dataset (annotation; no licence file: ask its authors what you may do with
+it), recordings as ``wavs/<id>.wav`` from https://duke.box.com/v/spiral-dataset. Paper: arXiv 2412.12009 (ICME 2025).
+``data.jsonl`` has 1,012 rows, ``data_h.jsonl`` the 401 of them that the paper's Original answers wrongly.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lhotse import CutSet, MonoCut
+
+from speechprune.alignment import Aligner, Sentence, get_aligner, supervise
+from speechprune.building import Item, build_cuts, file_state, open_recording, path_inside, select_cuts, text_lines
+from speechprune.choices import answer_index, split_choices
+from speechprune.fetch import fetch
+from speechprune.files import Problem, shown
+from speechprune.resynthesis import resynthesise
+from speechprune.tts import get_engine
+
+SETS = ("test", "test_h")
+HARD = 401
+# The 1,012 published ids: the numbers of each kind run from 0 to the last, without these.
+NUMBERS = {
+    "lecture": (349, ""),
+    "conversation": (348, "8 16 41 63 115 193 238 251 311 320 337"),
+    "meeting": (
+        349,
+        "17 49 52 54 67 79 82 92 95 122 123 125 140 142 151 162 179 199 201 240 258 285 294 296 300 316",
+    ),
+}
+_OWNER = "https://raw.githubusercontent.com/linyueqian/SPIRAL_Dataset/8a8906f746624bb55047fad7e33ed8eef1b1d314"
+_SHA256 = {
+    "data.jsonl": "485225b9ef52c98298ceb06745c7acf022dcc7c6436c610a17dbd11e8022519f",
+    "data_h.jsonl": "a6c33e2a9ebf8f79c298f6aeb86a904ea136bc3bd845cc87c25fd6812750328c",
+}
+_WAVS = """SPIRAL's recordings are not in {folder}. Their owners share them by hand:
+  1. open https://duke.box.com/v/spiral-dataset in a browser and download the folder of wavs
+     (no licence file: the authors of arXiv 2412.12009 say what you may do with them);
+  2. put the files into {folder}, as {folder}/lecture_0.wav and so on;
+  3. run this again.
+Or let a synthesiser speak the published transcripts: --tts espeak"""
+
+
+def download_spiral(target_dir: Path, sets: Sequence[str] = ("test",), nj: int = 1, tts: str | None = None) -> Path:
+    """Fetch the annotation, and say where the recordings come from.
+
+    Args:
+        target_dir: gets ``data.jsonl`` and ``data_h.jsonl``; files that are there stay as they are.
+        sets, nj: make no difference.
+        tts: the engine that will speak the transcripts; no recordings are needed then.
+    Raises:
+        ValueError: there are no recordings and no engine; the message says what to do by hand.
+    """
+    target_dir = Path(target_dir)
+    for name, digest in _SHA256.items():
+        if not (target_dir / name).is_file():
+            fetch(f"{_OWNER}/{name}", target_dir / name, sha256=digest)
+    if tts is None and not any((target_dir / "wavs").glob("*.wav")):
+        raise ValueError(_WAVS.format(folder=target_dir / "wavs"))
+    return target_dir
+
+
+def prepare_spiral(
+    corpus_dir: Path,
+    output_dir: Path,
+    sets: Sequence[str] = ("test",),
+    tts: str | None = None,
+    aligner: str | None = None,
+) -> dict[str, CutSet]:
+    """Turn SPIRAL into validated cuts.
+
+    Args:
+        corpus_dir: holds ``data.jsonl``, ``data_h.jsonl``, and ``wavs/`` unless ``tts`` is given.
+        output_dir: gets ``<set>/cuts.jsonl.gz``, and ``test/wav/`` with ``tts``.
+        sets: of test (all) and test_h (the hard ones, which carry ``hard`` in test too).
+        tts: an engine that speaks the transcripts; recordings in ``wavs/`` are not used then.
+        aligner: a CTC model, name or folder, that finds the sentences in the recordings; without it they are estimated.
+    Returns:
+        {set: CutSet}. Rows that cannot be used are left out, logged and listed in ``test/problems.txt``.
+    Raises:
+        ValueError: an unknown set or engine, or not one usable row. FileNotFoundError: no annotation or no recordings.
+    """
+    corpus_dir, output_dir = Path(corpus_dir), Path(output_dir)
+    for name in sets:
+        if name not in SETS:
+            raise ValueError(f"spiral has no set {name!r}; choose from: {', '.join(SETS)}")
+    if tts is None and not (corpus_dir / "wavs").is_dir():
+        raise FileNotFoundError(_WAVS.format(folder=corpus_dir / "wavs"))
+    if tts is not None:
+        get_engine(tts)  # an unknown name is one error, not one a row
+    problems: list[Problem] = []
+    hard = {row["metadata"]["id"] for _, row in _rows(corpus_dir / "data_h.jsonl", problems)}
+    rows = dict(_rows(corpus_dir / "data.jsonl", problems))
+    _check_counts({row["metadata"]["id"] for row in rows.values()}, hard, problems)
+    maker = _Maker(corpus_dir / "wavs", output_dir / "test" / "wav", hard, tts, get_aligner(aligner))
+    items = (maker.item(where, row) for where, row in rows.items())
+    prepared = {"test": build_cuts(output_dir / "test", items, problems)}
+    if "test_h" in sets:
+        prepared["test_h"] = select_cuts(prepared["test"], output_dir / "test_h", lambda cut: cut.custom["hard"])
+    return {name: prepared[name] for name in sets}
+
+
+def _rows(path: Path, problems: list[Problem]) -> Iterator[tuple[str, dict]]:
+    """(``file:line``, row) of each line that has a metadata.id; others are reported."""
+    for number, line in text_lines(path, problems):
+        where = f"{path.name}:{number}"
+        try:
+            row = json.loads(line)
+            name = row["metadata"]["id"]
+            if not isinstance(name, str):
+                raise TypeError(f"metadata.id is {name!r}")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            if line.strip():
+                value = f"{type(error).__name__}: {error}"
+                problems.append(Problem(where, "row", value, "a JSON object with metadata.id"))
+        else:
+            yield where, row
+
+
+def _check_counts(found: set[str], hard: set[str], problems: list[Problem]) -> None:
+    """Report what differs from the published set: missing and odd rows."""
+    published = {
+        f"{kind}_{n}"
+        for kind, (last, without) in NUMBERS.items()
+        for n in range(last + 1)
+        if n not in set(map(int, without.split()))
+    }
+    for where, what, there in (
+        ("data.jsonl", "missing rows", published - found),
+        ("data.jsonl", "rows that the published set has not", found - published),
+        ("data_h.jsonl", "rows that data.jsonl has not", hard - found),
+    ):
+        if there:
+            names = ", ".join(sorted(there, key=_by_number)[:10]) + (", ..." if len(there) > 10 else "")
+            problems.append(Problem(where, what, f"{len(there)}: {names}", "none"))
+    if len(hard) != HARD:
+        problems.append(Problem("data_h.jsonl", "rows", str(len(hard)), f"{HARD}, as published"))
+
+
+def _by_number(name: str) -> tuple[str, int]:
+    kind, _, number = name.rpartition("_")
+    return kind, int(number) if number.isdigit() else -1
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A row, taken apart. ``key``: the numbers of the key sentence's sentences."""
+
+    name: str
+    sentences: list[Sentence]
+    key: range
+    question: str
+    choices: list[str]
+    answer: int
+    wav: str
+
+
+def _parse(row: dict) -> _Entry:
+    """ValueError says what in the row is odd."""
+    try:
+        combined, key = row["audio_data"]["combined"], row["audio_data"]["key_sentences"]
+        question, (wav,) = row["test_question"], combined["audio_files"]
+        texts, (first, after) = combined["sentences"], key["indices"]
+        turns = [(turn["speaker"], "".join(turn["text"])) for turn in row["transcript"]]
+        genders = {speaker: _gender(prompt) for speaker, prompt in combined["prompts_used"].items()}
+        sentences = [Sentence(t, s, genders.get(s)) for t, s in zip(texts, _speakers(texts, turns), strict=True)]
+        _, choices = split_choices("\n".join(question["choices"]))
+        if len(choices) != len(question["choices"]):
+            raise ValueError(f"choices {shown(question['choices'])}: expected one letter each, in order")
+        answer = answer_index(question["correct_answer"], choices)
+        if not 0 <= first < after <= len(sentences):
+            raise ValueError(f"indices {key['indices']} of the key sentence, expected a range in 0 to {len(sentences)}")
+        said, wanted = _words(" ".join(texts[first:after])), _words(key["text"])
+        if not wanted or len(said & wanted) < 0.6 * len(wanted):
+            raise ValueError(f"sentences {first} to {after - 1} are not the key sentence {shown(key['text'])!r}")
+        return _Entry(row["metadata"]["id"], sentences, range(first, after), question["question"], choices, answer, wav)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"the row is not as SPIRAL writes it: {type(error).__name__}: {error}") from error
+
+
+def _gender(prompt: str) -> str | None:
+    """The sex of the LibriTTS-R speaker whose voice was cloned: ``.../8051_F.wav``."""
+    found = re.search(r"_([FM])\.wav$", prompt)
+    return found[1] if found else None
+
+
+def _speakers(sentences: Sequence[str], turns: Sequence[tuple[str, str]]) -> list[str]:
+    """Who says each sentence: turns and sentences are the same text, cut in two ways."""
+    owners = [speaker for speaker, text in turns for _ in _squeezed(text)]
+    if "".join(map(_squeezed, sentences)) != "".join(_squeezed(text) for _, text in turns):
+        raise ValueError("the sentences of combined differ from the transcript's")
+    speakers, at = [], 0
+    for sentence in sentences:
+        if not _squeezed(sentence):
+            raise ValueError("an empty sentence in combined")
+        speakers.append(owners[at])
+        at += len(_squeezed(sentence))
+    return speakers
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split())
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.lower()))
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Makes cuts of rows, from recordings or with a synthesiser."""
+
+    wavs: Path
+    spoken: Path
+    hard: set[str]
+    tts: str | None
+    aligner: Aligner
+
+    def item(self, where: str, row: dict) -> Item:
+        name = row["metadata"]["id"]
+        hard = name in self.hard
+        audio = self.tts or [self.aligner.method, self._state(row)]
+        return Item(f"test-{name}", where, [row, hard, audio], lambda: self.make(row, hard))
+
+    def _state(self, row: dict) -> list | None:
+        try:
+            return file_state(path_inside(self.wavs, row["audio_data"]["combined"]["audio_files"][0]))
+        except (ValueError, OSError, LookupError, TypeError):
+            return None  # make says what is wrong
+
+    def make(self, row: dict, hard: bool) -> MonoCut:
+        entry, name = _parse(row), f"test-{row['metadata']['id']}"
+        if self.tts:
+            method = f"synthesis ({self.tts})"
+            recording, said = resynthesise(name, entry.sentences, get_engine(self.tts), self.spoken / f"{name}.wav")
+        else:
+            method = self.aligner.method
+            wav = path_inside(self.wavs, entry.wav)
+            recording = open_recording(wav, name)
+            timed = self.aligner.align(wav, [s.text for s in entry.sentences])
+            pairs = enumerate(zip(entry.sentences, timed, strict=True))
+            said = {k: supervise(name, k, sentence, span) for k, (sentence, span) in pairs}
+        key = [said[k] for k in entry.key if k in said]
+        start, end = key[0].start, key[-1].end
+        question = {
+            "id": f"{name}-q0",
+            "question": entry.question,
+            "choices": entry.choices,
+            "answer": entry.answer,
+            "evidence": [{"start": start, "duration": round(end - start, 4)}],
+            "evidence_method": method,
+        }
+        meta = row["metadata"]
+        custom = {"questions": [question], "scenario": meta.get("transcript_type"), "topic": meta.get("main_topic")}
+        custom |= {"subtopic": meta.get("subtopic"), "hard": hard} | ({"resynthesised": self.tts} if self.tts else {})
+        return MonoCut(name, 0.0, recording.duration, 0, list(said.values()), recording=recording, custom=custom)
