@@ -499,6 +499,7 @@ def test_a_later_stage_waits_for_an_earlier_and_status_follows_from_elsewhere(re
     first = detach(recipe, "JOB=1:2", "exp/log/decode.JOB.log", "bash", "-c", wait)
     second = detach(recipe, "--depend", first, "exp/log/score.log", "bash", "-c", "cat row.1 row.2 > table")
     wait_for(lambda: (recipe.folder / "on.1").exists() and (recipe.folder / "on.2").exists())
+    wait_for(lambda: "pending: None" not in recipe("status", "exp").stdout)  # the scheduler has yet to say why
     result = recipe("status", "exp")
     assert result.returncode == 0
     assert f"exp/log/decode.JOB.log: job {first}: 2 running\n  1-2 running on" in result.stdout
