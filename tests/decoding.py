@@ -11,16 +11,18 @@ from fakes import make_cut, speechlike
 from lhotse import MonoCut
 from tiny import make_tiny_qwen2_audio
 
+from speechprune.answering import Answerer
 from speechprune.cuts import write_cuts
 from speechprune.decode import DecodeSummary, decode
 from speechprune.features import extract_features
 from speechprune.files import Shard
 from speechprune.models import SpeechLLM
 from speechprune.score import read_hypotheses
-from speechprune.systems import DecodeConfig, load_config
+from speechprune.systems import DecodeConfig, System, load_config
 
 torch.set_num_threads(1)  # tests fork, and the machine may be shared
 
+RECORDING = "test-0000"
 WINDOW = 40  # audio tokens that count as the tiny model's ordinary input, so that seconds of audio are long
 SECONDS = (4.0, 3.0, 5.0, 1.2)  # 100, 75, 125 and 30 tokens
 CONFIG = {
@@ -102,3 +104,14 @@ def merged(exp: Path) -> dict[tuple[str, float | None, str], dict]:
 def lines_of(exp: Path) -> list[bytes]:
     """All lines of all hypothesis files, sorted."""
     return sorted(line for path in exp.rglob("hyp.*.jsonl") for line in path.read_bytes().splitlines(keepends=True))
+
+
+def system(pruner, rate=None, **settings) -> System:
+    return System(settings.pop("name", pruner.name), pruner, rate, **settings)
+
+
+def answer(model, tokens, systems, asked=None, batch_tokens=10_000) -> dict[str, list]:
+    """Replies by system folder of ``asked`` (or the usual three questions) about a recording's ``tokens``."""
+    asked = questions(RECORDING) if asked is None else asked
+    replies = Answerer(model, batch_tokens).answer(RECORDING, tokens, asked, systems)
+    return {system.folder: found for system, found in replies}

@@ -1,18 +1,16 @@
-"""What each system reads and is asked: batches, controls, queries, positions, and questions that cannot be answered."""
+"""What each system reads and is asked: batches, controls, queries and positions."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from decoding import WINDOW, questions, tiny_llm
+from decoding import RECORDING, WINDOW, answer, questions, system, tiny_llm
 
 from speechprune.answering import Answerer, evidence_mask
-from speechprune.pruners import PAD, RAC, RAP, Full, Original, Phase1, PruneInputs, SpeechPrune
-from speechprune.systems import System
+from speechprune.pruners import PAD, RAC, RAP, Full, Original, Phase1, SpeechPrune
 
 N = 100
-RECORDING = "test-0000"
 
 
 @pytest.fixture(scope="module")
@@ -23,16 +21,6 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tokens(model):
     return model.project(torch.randn(N, 16, generator=torch.Generator().manual_seed(1)))
-
-
-def system(pruner, rate=None, **settings) -> System:
-    return System(settings.pop("name", pruner.name), pruner, rate, **settings)
-
-
-def answer(model, tokens, systems, asked=None, batch_tokens=10_000) -> dict[str, list]:
-    asked = questions(RECORDING) if asked is None else asked
-    replies = Answerer(model, batch_tokens).answer(RECORDING, tokens, asked, systems)
-    return {system.folder: found for system, found in replies}
 
 
 def spans_of(mask: torch.Tensor) -> list[int]:
@@ -235,85 +223,6 @@ def test_evidence_by_token_centres():
     assert spans_of(evidence_mask(spans[1:2], 14, 25.0)) == [8]
     assert spans_of(evidence_mask([{"start": 0.35, "duration": 0.02}], 14, 25.0)) == []
     assert spans_of(evidence_mask(spans[1:2], 14, 25.0, margin=0.05)) == [7, 8, 9]
-
-
-# What cannot be answered
-
-
-def test_questions_that_fail_leave_the_others_alone(model, tokens):
-    asked = [*questions(RECORDING), questions(RECORDING)[0] | {"id": "bad", "question": "What is <|AUDIO|>?"}]
-    systems = [system(Full(), name="cut", audio="no_evidence"), system(RAP(), 0.2), system(Phase1(), 0.2)]
-    found = answer(model, tokens, systems, asked)
-    holds = "the prompt holds the audio placeholder '<|AUDIO|>' 2 times"
-    for folder in ("rap_0.2", "phase1_0.2"):
-        assert [reply.error for reply in found[folder][:3]] == [None] * 3
-        assert found[folder][3].error.startswith(holds)
-    errors = [reply.error for reply in found["cut"]]
-    assert errors[:2] == [None, None]
-    assert errors[2] == "the question has no evidence spans, which its control would leave out"
-    assert errors[3].startswith(holds)
-    for folder, replies in found.items():
-        for reply in replies:
-            assert (reply.logprobs is None) == (reply.error is not None), folder
-
-
-def test_evidence_everywhere_leaves_nothing_to_read(model, tokens):
-    asked = questions(RECORDING)
-    asked[0]["evidence"] = [{"start": 0.1, "duration": 3.8}]
-    replies = answer(model, tokens, [system(Full(), name="cut", audio="no_evidence")], asked)["cut"]
-    assert replies[0].error == "nothing is left of the recording without the question's evidence"
-    assert replies[1].error is None
-
-
-def test_a_row_too_long_for_the_model_stands_alone(model, tokens, monkeypatch):
-    lengths = [reply.length for reply in answer(model, tokens, [system(Full())])["full"]]
-    monkeypatch.setattr(model, "max_positions", max(lengths) - 1)
-    found = answer(model, tokens, [system(Full()), system(Original())])
-    assert lengths.index(max(lengths)) == 1
-    assert f"{max(lengths)} positions (100 audio tokens), but tiny reads {max(lengths) - 1}" in found["full"][1].error
-    assert [reply.error for reply in found["full"][::2]] == [None, None]
-    assert [reply.error for reply in found["original"]] == [None] * 3
-
-
-def test_a_pruner_that_fails_fails_alone(model, tokens):
-    class Broken(Full):
-        name = "broken"
-
-        def select(self, inputs: PruneInputs, keep: int) -> torch.Tensor:
-            raise IndexError("no such\n  token")
-
-    found = answer(model, tokens, [system(Broken()), system(Full())])
-    assert [reply.error for reply in found["broken"]] == ["IndexError: no such token"] * 3
-    assert [reply.error for reply in found["full"]] == [None] * 3
-
-
-def test_out_of_memory_halves_the_batch_and_says_so(model, tokens, monkeypatch, caplog):
-    prefill = model.choice_logprobs
-
-    def small(audio, *rest, **options):
-        if len(audio) > 1:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return prefill(audio, *rest, **options)
-
-    expected = [reply.logprobs for reply in answer(model, tokens, [system(Full())], batch_tokens=1)["full"]]
-    monkeypatch.setattr(model, "choice_logprobs", small)
-    found = answer(model, tokens, [system(Full())])["full"]
-    assert [reply.logprobs for reply in found] == expected
-    assert "out of GPU memory with 3 rows" in caplog.text
-
-
-def test_log_probabilities_that_are_no_numbers_are_an_error(model, tokens, monkeypatch):
-    prefill = model.choice_logprobs
-
-    def poisoned(*args, **options):
-        found = prefill(*args, **options).clone()
-        found[0, 1] = torch.nan
-        return found
-
-    monkeypatch.setattr(model, "choice_logprobs", poisoned)
-    replies = answer(model, tokens, [system(Full())])["full"]
-    assert sorted(reply.error is None for reply in replies) == [False, True, True]
-    assert "nan" in next(reply.error for reply in replies if reply.error)
 
 
 def test_padding_never_reaches_the_model(model, tokens, monkeypatch):

@@ -268,6 +268,9 @@ def test_configuration_errors_name_the_key(tmp_path):
     path.write_text("encoder: {d_modle: 5}\n")
     with pytest.raises(ValueError, match=r"train.yaml: encoder: unknown option 'd_modle'; choose from: mel_bins"):
         TrainConfig.from_yaml(path)
+    path.write_text("encoder: {\n")
+    with pytest.raises(ValueError, match=r"train.yaml is not YAML"):
+        TrainConfig.from_yaml(path)
     path.write_text("encoder: 7\n")
     with pytest.raises(ValueError, match="encoder: 7 is no mapping"):
         TrainConfig.from_yaml(path)

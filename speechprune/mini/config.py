@@ -59,8 +59,12 @@ class TrainConfig:
 
     @classmethod
     def from_yaml(cls, path: Path) -> TrainConfig:
-        """Read a configuration; ValueError names an unknown key and the valid ones."""
-        return _build(cls, yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}, str(path))
+        """Read a configuration; ValueError names an unknown key and the valid ones, or what is not YAML."""
+        try:
+            values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path} is not YAML: {error}") from error
+        return _build(cls, values, str(path))
 
 
 def _build(cls, values: dict, where: str):
