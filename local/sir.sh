@@ -30,7 +30,7 @@ declare +x \
   max_jobs_run="" \
   retries="" \
   train=false \
-  train_sets=train,train_text,dev
+  train_sets=train,dev
 
 # What follows from the options. A function, since --help shows it too.
 settle() {

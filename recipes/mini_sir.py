@@ -1,7 +1,8 @@
 """mini_sir: SIR dialogues of our own, written by templates and spoken by a speech synthesiser.
 
-Lectures, conversations and meetings of 60 to 120 s with hesitations and small talk. Facts come in threes (same noun for
-another person, another noun for the same person), so that every question has near-miss distractors in its recording.
+Lectures, conversations and meetings of 60 to 130 s (test: 61 to 119) with hesitations and small talk. Facts come in
+threes (same noun for another person, another noun for the same person), so that every question has near-miss
+distractors in its recording.
 Splits share no fact (kind, noun, person, value) and no voice. The same seed writes the same bytes.
 
 Source: generated here, Apache-2.0 like the code; the words stand in ``mini_sir.yaml``. Speech: espeak-ng.
@@ -142,7 +143,7 @@ def write_script(set_name: str, index: int, seed: int = 0) -> dict:
     split = SETS[set_name]
     rng = random.Random(f"{seed}/{set_name}/{index}")
     scenario = rng.choice(sorted(SPEAKERS))
-    target = rng.uniform(74, 124)  # estimated seconds; spoken, that is 60-120
+    target = rng.uniform(74, 124)  # estimated seconds; spoken, that is 60 to 130
     speakers = [
         {
             "name": f"spk_{i + 1}",
