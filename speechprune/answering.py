@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 # A CPU gains nothing from more rows and loses by their padding.
 BATCH_TOKENS = {"cpu": 1_024}
+REPLY_TOKENS = 32  # of a generated reply: room for a letter with its choice
 MARGIN = 0.2  # seconds on both sides of the evidence that audio "no_evidence" leaves out, too
 
 
@@ -33,38 +34,48 @@ class Reply:
     Attributes:
         question: as in the cut.
         prompt: the text around the audio.
-        indices: (n,) int64 on the CPU, the audio tokens that were read, counted in the recording.
-        audio: (n, D) those tokens.
-        logprobs: (C,) log-probabilities of the choices' letters.
+        heard: (N, D) what the system could choose from: the recording's tokens, or silence.
+        indices: (n,) int64 on the CPU, the tokens of it that are read. Replies that read the same hold one object.
+        logprobs: (C,) log-probabilities of the choices' letters; None in mode generate.
+        text: what was generated; None in mode logprob.
     """
 
     question: dict
     prompt: Prompt | None = None
+    heard: Tensor | None = None
     indices: Tensor | None = None
-    audio: Tensor | None = None
     logprobs: list[float] | None = None
+    text: str | None = None
     error: str | None = None
 
     @property
-    def length(self) -> int:
-        return len(self.audio) + len(self.prompt.before) + len(self.prompt.after)
+    def start(self) -> int:
+        """Positions up to the end of the audio."""
+        return len(self.prompt.before) + len(self.indices)
+
+    @property
+    def end(self) -> int:
+        """Positions behind the audio."""
+        return len(self.prompt.after)
 
 
 class Answerer:
     """Puts the questions about one recording after another to any number of systems.
 
-    A system's batches hold one recording's questions and nothing else. An answer therefore depends to its last digit on
-    the system, the recording and ``batch_tokens`` alone: not on other systems, on jobs, or on where a run was stopped.
+    A batch holds one recording's questions, whichever the jobs are. On a GPU it holds those of many systems, which may
+    move the last digits of a log-probability when systems come or go. A CPU gains nothing from that: there a batch is
+    one system's, and its answers depend on the system, the recording and ``batch_tokens`` alone.
 
     Args:
         model: the Speech LLM.
-        batch_tokens: most tokens in one prefill, padding included, audio that all rows share not included; a single row
-            may be longer. None: what suits the model's device.
+        batch_tokens: most tokens in one prefill, as ``batches`` counts them. None: what suits the model's device.
+        together: whether a batch may hold several systems; None: not on a CPU.
     """
 
-    def __init__(self, model: SpeechLLM, batch_tokens: int | None = None):
+    def __init__(self, model: SpeechLLM, batch_tokens: int | None = None, together: bool | None = None):
         self.model = model
         self.batch_tokens = batch_tokens or BATCH_TOKENS.get(model.device.type, 32_768)
+        self.together = model.device.type != "cpu" if together is None else together
 
     def answer(
         self, recording: str, tokens: Tensor, questions: Sequence[dict], systems: Iterable[System]
@@ -78,15 +89,17 @@ class Answerer:
             systems: those that differ only in their rate share the pruner's work.
         """
         asked = [self._asked(question) for question in questions]
+        replies: dict[System, list[Reply]] = {system: [replace(reply) for reply in asked] for system in systems}
         methods: dict[System, list[System]] = {}
-        for system in systems:
-            methods.setdefault(replace(system, name="", rate=None, positions=""), []).append(system)
+        pools: dict[object, list[System]] = {}
+        for system in replies:
+            methods.setdefault(replace(system, name="", rate=None, positions="", mode=""), []).append(system)
+            pools.setdefault((system.mode, system.positions) if self.together else system, []).append(system)
         for group in methods.values():
-            replies = {system.folder: [replace(reply) for reply in asked] for system in group}
-            self._prune(recording, tokens, group, replies)
-            for system in group:
-                self._ask(system, len(tokens), replies[system.folder])
-                yield system, replies.pop(system.folder)
+            self._prune(recording, tokens, {system: replies[system] for system in group})
+        for pool in pools.values():
+            self._ask(pool[0], len(tokens), [reply for system in pool for reply in replies[system]])
+            yield from ((system, replies.pop(system)) for system in pool)
 
     def _asked(self, question: dict) -> Reply:
         try:
@@ -94,27 +107,28 @@ class Answerer:
         except Exception as error:
             return Reply(question, error=explain(error))
 
-    def _prune(self, recording: str, tokens: Tensor, group: Sequence[System], replies: dict[str, list[Reply]]) -> None:
-        """Choose tokens for every reply of the systems in ``group``, which differ in name, rate and positions alone."""
+    def _prune(self, recording: str, tokens: Tensor, replies: dict[System, list[Reply]]) -> None:
+        """Choose tokens for every reply of systems that differ in name, rate, positions and mode alone."""
+        group = list(replies)
         method = group[0]
         if method.audio == "none":
-            nothing = tokens[:0]  # one object: the rows then share a prefill
-            for reply in (reply for system in group for reply in replies[system.folder]):
-                reply.indices, reply.audio = torch.arange(0), nothing
+            nothing = torch.arange(0)
+            for reply in (reply for system in group for reply in replies[system]):
+                reply.heard, reply.indices = tokens, nothing
             return
         if isinstance(method.pruner, Oracle):
-            self._consult(tokens, group, replies)
+            self._consult(tokens, replies)
             return
         everything = torch.arange(len(tokens))
         available: dict[int, Tensor] = {}  # by question: indices of the tokens to choose from
-        for k, reply in enumerate(replies[method.folder]):
+        for k, reply in enumerate(replies[method]):
             try:
                 if reply.error is None:
                     left_out = LEFT_OUT.get(method.audio)
                     available[k] = self._elsewhere(reply, left_out, len(tokens)) if left_out else everything
             except ValueError as error:
                 for system in group:
-                    replies[system.folder][k].error = explain(error)
+                    replies[system][k].error = explain(error)
         if not available:
             return
         try:
@@ -122,31 +136,28 @@ class Answerer:
             # Without a query every question gets the same tokens: choose once.
             shared = not method.pruner.uses_query and method.audio not in LEFT_OUT
             rows = list(available)[:1] if shared else list(available)
-            inputs = self._inputs(recording, heard, method, [(replies[method.folder][k], available[k]) for k in rows])
+            inputs = self._inputs(recording, heard, method, [(replies[method][k], available[k]) for k in rows])
             budgets = [self.model.window if s.rate is None else self.model.budget(s.rate) for s in group]
             for system, chosen in zip(group, method.pruner.select_each(inputs, budgets), strict=True):
                 for row, k in zip(chosen.cpu(), rows, strict=True):
                     indices = available[k][row[row != PAD]]
-                    audio = heard[indices.to(heard.device)]
-                    for reply in [replies[system.folder][k] for k in (available if shared else [k])]:
-                        reply.indices, reply.audio = indices, audio
+                    for reply in [replies[system][k] for k in (available if shared else [k])]:
+                        reply.heard, reply.indices = heard, indices
         except Exception as error:
-            for system in group:
-                for reply in replies[system.folder]:
-                    reply.error = reply.error or explain(error)
+            for reply in (reply for system in group for reply in replies[system]):
+                reply.error = reply.error or explain(error)
 
-    def _consult(self, tokens: Tensor, group: Sequence[System], replies: dict[str, list[Reply]]) -> None:
-        """Tokens that the oracle chooses, for every reply of the systems in ``group``, which differ in rate."""
-        for system in group:
+    def _consult(self, tokens: Tensor, replies: dict[System, list[Reply]]) -> None:
+        """Tokens that the oracle chooses, for every reply of systems that differ in rate."""
+        for system, rows in replies.items():
             keep = self.model.budget(system.rate)
-            for reply in replies[system.folder]:
+            for reply in rows:
                 if reply.error is not None:
                     continue
                 try:
                     spans = reply.question.get("evidence") or []
                     evidence = evidence_mask(spans, len(tokens), self.model.frame_rate)
-                    reply.indices = system.pruner.select(evidence, keep)
-                    reply.audio = tokens[reply.indices.to(tokens.device)]
+                    reply.heard, reply.indices = tokens, system.pruner.select(evidence, keep)
                 except Exception as error:
                     reply.error = explain(error)
 
@@ -194,46 +205,72 @@ class Answerer:
         samples = np.zeros(round(self.model.window_seconds * self.model.sampling_rate), dtype=np.float32)
         return self.model.project(self.model.encode(samples))
 
-    def _ask(self, system: System, total: int, replies: list[Reply]) -> None:
-        """Fill in the log-probabilities, rows of like length together, the longest first."""
-        ready = sorted((reply for reply in replies if reply.error is None), key=lambda reply: -reply.length)
-        while ready:
-            # Rows that hear the same audio cost the model their question alone.
-            shared = all(reply.audio is ready[0].audio for reply in ready)
-            cost = max(len(reply.prompt.after) for reply in ready) if shared else ready[0].length
-            size = max(1, self.batch_tokens // cost)
-            self._ask_batch(system, total, ready[:size])
-            ready = ready[size:]
+    def _ask(self, system: System, total: int, replies: Sequence[Reply]) -> None:
+        """Fill in what the model says, in the mode and with the positions of ``system``."""
+        for batch in batches([reply for reply in replies if reply.error is None], self.batch_tokens):
+            self._ask_batch(system, total, batch)
 
     def _ask_batch(self, system: System, total: int, batch: list[Reply]) -> None:
         """One prefill; a batch that fails (memory, one bad row) is halved until the bad row stands alone."""
         places = {}
         if system.positions == "original":
             places = {"positions": [reply.indices for reply in batch], "total": [total] * len(batch)}
+        # One tensor for all rows that read the same: the model reads it once.
+        audio = {id(reply.indices): reply.heard[reply.indices.to(reply.heard.device)] for reply in batch}
+        rows = [audio[id(reply.indices)] for reply in batch], [reply.prompt for reply in batch]
         try:
-            found = self.model.choice_logprobs(
-                [reply.audio for reply in batch],
-                [reply.prompt for reply in batch],
-                [len(reply.question["choices"]) for reply in batch],
-                **places,
-            ).tolist()
+            if system.mode == "generate":
+                for reply, text in zip(batch, self.model.generate(*rows, REPLY_TOKENS, **places), strict=True):
+                    reply.text = text
+                return
+            counts = [len(reply.question["choices"]) for reply in batch]
+            found = self.model.choice_logprobs(*rows, counts, **places).tolist()
         except Exception as error:
             if len(batch) == 1:
                 batch[0].error = explain(error)
                 return
             if isinstance(error, torch.OutOfMemoryError):
-                log.warning("out of GPU memory with %d rows of %d tokens; halving", len(batch), batch[0].length)
+                longest = max(reply.start + reply.end for reply in batch)
+                log.warning("out of GPU memory with %d rows of up to %d tokens; halving", len(batch), longest)
+                del audio, rows
                 torch.cuda.empty_cache()
             half = len(batch) // 2
             self._ask_batch(system, total, batch[:half])
             self._ask_batch(system, total, batch[half:])
             return
-        for reply, row in zip(batch, found, strict=True):
-            values = row[: len(reply.question["choices"])]
+        for reply, count, row in zip(batch, counts, found, strict=True):
+            values = row[:count]
             if np.isfinite(values).all():
                 reply.logprobs = [round(value, 6) for value in values]
             else:
                 reply.error = f"the model gave log-probabilities of {values}; use --dtype float32"
+
+
+def batches(replies: Iterable[Reply], most: int) -> Iterator[list[Reply]]:
+    """Replies of like length together, the longest first, and side by side where they read the same tokens.
+
+    Args:
+        replies: about one recording, all ready to be asked.
+        most: tokens in a batch, padding included. Audio that several replies read counts once, and not at all where
+            it is that of the whole batch. A reply that is longer stands alone.
+    """
+    groups: dict[int, list[Reply]] = {}
+    for reply in sorted(replies, key=lambda reply: (-reply.start, -reply.end)):
+        groups.setdefault(id(reply.indices), []).append(reply)
+    batch: list[Reply] = []
+    starts, start, end = 0, 0, 0  # how many different ones, the longest, the longest text behind one
+    for group in groups.values():
+        for k, reply in enumerate(group):
+            wider = max(start, reply.start), max(end, reply.end)
+            more = starts + (k == 0 or not batch)
+            audio = more * wider[0] if more > 1 else 0
+            if batch and audio + (len(batch) + 1) * wider[1] > most:
+                yield batch
+                batch, more, wider = [], 1, (reply.start, reply.end)
+            batch.append(reply)
+            starts, (start, end) = more, wider
+    if batch:
+        yield batch
 
 
 def evidence_mask(spans: Sequence[dict], total: int, frame_rate: float, margin: float = 0.0) -> Tensor:

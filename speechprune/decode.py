@@ -11,7 +11,7 @@ import json
 import logging
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from io import FileIO
@@ -21,11 +21,11 @@ import torch
 from lhotse import MonoCut
 from tqdm import tqdm
 
-from speechprune.answering import Answerer, Reply, evidence_mask, explain
+from speechprune.answering import Answerer, Reply, explain
 from speechprune.features import check_model, load_states, read_dump
 from speechprune.files import Problem, Shard, WriteError, append_lines, atomic_write, open_append, read_jsonl
 from speechprune.models import SpeechLLM
-from speechprune.prompts import LETTERS
+from speechprune.rows import Key, is_row, key_of, make_row
 from speechprune.systems import DecodeConfig, System
 
 log = logging.getLogger(__name__)
@@ -41,16 +41,19 @@ class DecodeSummary:
         done: answered in this run.
         skipped: answered before.
         failed: without an answer, whether in this run for the first time or again; each has a row with ``error``.
+        left: recordings that were not looked at, since the run was asked to stop.
         problems: lines of dump or hypotheses that cannot be read; recordings that are missing or have no question.
     """
 
     done: int = 0
     skipped: int = 0
     failed: int = 0
+    left: int = 0
     problems: list[Problem] = field(default_factory=list)
 
     def __str__(self) -> str:
         counts = f"{self.done} answered, {self.skipped} answered before, {self.failed} failed"
+        counts += f", {self.left} recordings left" if self.left else ""
         return "\n".join([f"{counts}, {len(self.problems)} problems", *(f"  {problem}" for problem in self.problems)])
 
 
@@ -61,15 +64,19 @@ def decode(
     model: SpeechLLM,
     shard: Shard = _WHOLE,
     progress: bool = True,
+    stop: Callable[[], bool] = lambda: False,
 ) -> DecodeSummary:
     """Write the missing rows of ``exp_dir/<system>/hyp.<job>.jsonl``, one per question and system.
 
-    A row has id, recording, system, rate, model, set, prediction (letter), answer (letter), choice_logprobs (list),
-    tokens (kept), total_tokens, evidence_recall (share of the evidence's tokens kept, or null), evidence_precision
-    (share of the kept tokens that are the evidence's, or null), error and source_hash (of the cut). A system with
-    ``permute: cyclic`` has a row for every rotation of the choices: under ``rotation`` r the r-th choice was shown as
-    A, and the letters of the row are those that were shown. What cannot be answered becomes a row with ``error`` and is
-    tried again by the next run. Rows do not depend on jobs, on other systems or on where a run was stopped.
+    A row has id, recording, system, rate, model, set, prediction (letter; null where a generated reply names no
+    choice), answer (letter), choice_logprobs (list; null in mode generate), reply (text, in mode generate), tokens
+    (number kept), total_tokens, kept (which: ``hypotheses.unpack_tokens``; null where the recording is not heard),
+    evidence_recall (share of the evidence's tokens kept, or null), evidence_precision (share of the kept tokens that
+    are the evidence's, or null), error and source_hash (of the cut). A system with ``permute: cyclic`` has a row for
+    every rotation of the choices: under ``rotation`` r the r-th choice was shown as A, and the letters of the row are
+    those that were shown. What cannot be answered becomes a row with ``error`` and is tried again by the next run. Rows
+    do not depend on jobs; log-probabilities may, in their last digits, depend on what was batched together
+    (``Answerer``).
 
     Args:
         dump_dir: what stage 2 wrote, with the same model.
@@ -78,6 +85,7 @@ def decode(
         model: the Speech LLM.
         shard: which part of the recordings; jobs may run at the same time.
         progress: show a bar on stderr.
+        stop: asked before each recording; once it says True, the rest is left to another run.
     Raises:
         FileNotFoundError: there is no dump.
         ValueError: the dump is another model's, or ``exp_dir`` holds rows of another model, of other options or of an
@@ -101,11 +109,15 @@ def decode(
             named = f"{len(strangers)} that the dump does not have, such as {strangers[0]}"
             summary.problems.append(Problem(str(exp), "recordings", named, "those of the dump; remove the folder"))
         answerer = Answerer(model, config.batch_tokens)
-        for cut in tqdm(shard.take(cuts), f"decode {shard}", unit="rec", disable=not progress, file=sys.stderr):
+        share = shard.take(cuts)
+        for number, cut in enumerate(tqdm(share, f"decode {shard}", unit="rec", disable=not progress, file=sys.stderr)):
+            if stop():
+                summary.left = len(share) - number
+                break
             questions = _questions(cut, summary.problems)
             missing = []
             for system in config.systems:
-                wanted = [_key(question) for question in system.turned(questions)]
+                wanted = [key_of(question) for question in system.turned(questions)]
                 if hypotheses[system.folder].answered.issuperset(wanted):
                     summary.skipped += len(wanted)
                 else:
@@ -128,20 +140,20 @@ class _Hypotheses:
 
     def __init__(self, file: FileIO, folder: Path, shard: Shard, cuts: Sequence[MonoCut], problems: list[Problem]):
         self._file = file
-        self.answered: set[tuple[str, int | None]] = set()
+        self.answered: set[Key] = set()
         self.recordings: set[str] = set()
-        self._failures: set[tuple[tuple[str, int | None], str]] = set()  # with the error
+        self._failures: set[tuple[Key, str]] = set()  # with the error
         current = {cut.id: cut.custom.get("source_hash") for cut in cuts}
         for path in sorted(folder.glob("hyp.*.jsonl")):
             if path.name not in {f"hyp.{job}.jsonl" for job in range(1, shard.jobs + 1)}:
                 with suppress(WriteError):  # a job of an earlier run, which no job of this one would mend
                     open_append(path).close()
-            for row in filter(_is_row, read_jsonl(path, found := [])):
+            for row in filter(is_row, read_jsonl(path, found := [])):
                 self.recordings.add(row["recording"])
                 if row["error"] is not None:
-                    self._failures.add((_key(row), row["error"]))
+                    self._failures.add((key_of(row), row["error"]))
                 elif current.get(row["recording"], row["source_hash"]) == row["source_hash"]:
-                    self.answered.add(_key(row))
+                    self.answered.add(key_of(row))
                 else:
                     raise ValueError(
                         f"{path} answers an earlier version of {row['recording']}, whose cut has changed since; "
@@ -154,7 +166,7 @@ class _Hypotheses:
         """Append what is not there yet: a failure that happened before is in the files already."""
         news = []
         for row in rows:
-            if _key(row) in self.answered:
+            if key_of(row) in self.answered:
                 summary.skipped += 1
                 continue
             if row["error"] is None:
@@ -162,22 +174,10 @@ class _Hypotheses:
             else:
                 summary.failed += 1
                 errors[row["error"]] += 1
-            if (_key(row), row["error"]) not in self._failures:
+            if (key_of(row), row["error"]) not in self._failures:
                 news.append(row)
         if news:
             append_lines(self._file, news)
-
-
-def _key(row: dict) -> tuple[str, int | None]:
-    """What a row, or a question as ``System.turned`` gives it, is about."""
-    return row["id"], row.get("rotation")
-
-
-def _is_row(row: dict) -> bool:
-    """Whether a JSON object has what makes it a row; one that has not is decoded again."""
-    texts = isinstance(row.get("id"), str) and isinstance(row.get("recording"), str)
-    texts = texts and isinstance(row.get("rotation"), int | None)
-    return texts and isinstance(row.get("error", 0), str | None) and row.keys() >= {"prediction", "source_hash"}
 
 
 def _claim(folder: Path, system: System, model: SpeechLLM) -> None:
@@ -238,52 +238,4 @@ def _rows(
         else:
             pairs = answerer.answer(cut.id, tokens, asked, group)
         for system, replies in pairs:
-            yield system, [_row(cut, system, reply, total, answerer.model) for reply in replies]
-
-
-def _row(cut: MonoCut, system: System, reply: Reply, total: int | None, model: SpeechLLM) -> dict:
-    answered = reply.error is None
-    recall, precision = _evidence_kept(system, reply, total, model.frame_rate) if answered else (None, None)
-    rotation = {} if system.permute == "none" else {"rotation": reply.question["rotation"]}
-    spoken = {"resynthesised": engine} if (engine := cut.custom.get("resynthesised")) else {}
-    return {
-        "id": reply.question["id"],
-        "recording": cut.id,
-        "system": system.name,
-        "rate": system.rate,
-        "model": model.name,
-        "set": cut.id.rsplit("-", 1)[0],
-        "prediction": LETTERS[max(range(len(reply.logprobs)), key=reply.logprobs.__getitem__)] if answered else None,
-        "answer": _answer(reply.question),
-        "choice_logprobs": reply.logprobs,
-        "tokens": len(reply.indices) if answered else None,
-        "total_tokens": total,
-        "evidence_recall": recall,
-        "evidence_precision": precision,
-        **rotation,
-        **spoken,
-        "error": reply.error,
-        "source_hash": cut.custom.get("source_hash"),
-    }
-
-
-def _answer(question: dict) -> str:
-    """The right letter; "?" for a question that stage 2 refused because it has none."""
-    choices, index = question.get("choices"), question.get("answer")
-    known = LETTERS[: len(choices)] if isinstance(choices, list) else ""
-    return known[index] if type(index) is int and 0 <= index < len(known) else "?"
-
-
-def _evidence_kept(system: System, reply: Reply, total: int, frame_rate: float) -> tuple[float | None, float | None]:
-    """(share of the evidence's tokens that were read, share of the tokens read that are the evidence's).
-
-    (None, None) where the evidence is unknown or has no token, or where the recording was not heard.
-    """
-    spans = reply.question.get("evidence")
-    if system.audio in ("silence", "none") or not spans:
-        return None, None
-    mask = evidence_mask(spans, total, frame_rate)
-    if not mask.any():
-        return None, None
-    kept = mask[reply.indices].sum().item()
-    return round(kept / mask.sum().item(), 6), round(kept / len(reply.indices), 6)
+            yield system, [make_row(cut, system, reply, total, answerer.model) for reply in replies]

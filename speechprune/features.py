@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -49,6 +49,7 @@ class FeatureSummary:
         problems: of the cuts file (broken lines, repeated ids) and of the failed recordings.
         unwritten: how many of the failed ones left no trace because writing failed (a full disk): above 0, the dump
             is incomplete and the run has to be repeated.
+        left: recordings that were not looked at, since the run was asked to stop.
     """
 
     done: int
@@ -56,9 +57,11 @@ class FeatureSummary:
     failed: int
     problems: tuple[Problem, ...] = ()
     unwritten: int = 0
+    left: int = 0
 
     def __str__(self) -> str:
         counts = f"{self.done} extracted, {self.skipped} there already, {self.failed} failed"
+        counts += f", {self.left} left" if self.left else ""
         return "\n".join([f"{counts}, {len(self.problems)} problems", *(f"  {problem}" for problem in self.problems)])
 
 
@@ -68,6 +71,7 @@ def extract_features(
     model: SpeechLLM,
     shard: Shard = _WHOLE,
     progress: bool = True,
+    stop: Callable[[], bool] = lambda: False,
 ) -> FeatureSummary:
     """Encode one job's share of the recordings into ``dump_dir``; what is there already is left alone.
 
@@ -82,6 +86,7 @@ def extract_features(
             ``encode_windows(iterable of (T,) float32) -> (N, E)``.
         shard: which part of the recordings; jobs may run at the same time.
         progress: show a bar on stderr.
+        stop: asked before each recording; once it says True, the rest is left to another run.
     Raises:
         FileNotFoundError: no cuts there.
         ValueError: the dump was made by another model.
@@ -94,14 +99,18 @@ def extract_features(
     with atomic_write(dump / "recordings.json") as file:
         json.dump(sorted(cuts), file, indent=0)
 
-    done = skipped = failed = unwritten = 0
+    done = skipped = failed = unwritten = left = 0
     with (
         open_append(dump / f"cuts.{shard.job}.jsonl") as lines,  # first: it mends what a killed job left there
         KaldiioWriter(dump / f"feats.{shard.job}.ark") as archive,
     ):
         before = _latest(cut for file in _cut_files(dump) for cut in read_cuts(file, []))
         share = shard.take(list(cuts.values()))
-        for cut in tqdm(share, desc=f"features {shard}", unit="rec", disable=not progress, file=sys.stderr):
+        bar = tqdm(share, desc=f"features {shard}", unit="rec", disable=not progress, file=sys.stderr)
+        for number, cut in enumerate(bar):
+            if stop():
+                left = len(share) - number
+                break
             old, source = _custom(before.get(cut.id)), _hash(cut)
             if old.get("source_hash") == source and _is_stored(old.get("audio_tokens"), dump):
                 skipped += 1
@@ -121,7 +130,7 @@ def extract_features(
                 log.warning("%s", problems[-1])
             else:
                 done += 1
-    return FeatureSummary(done, skipped, failed, tuple(problems), unwritten)
+    return FeatureSummary(done, skipped, failed, tuple(problems), unwritten, left)
 
 
 def read_dump(dump_dir: str | Path, problems: list[Problem]) -> list[MonoCut]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from speechprune.files import Problem, read_numbered, shown
 from speechprune.prompts import LETTERS
@@ -40,6 +44,8 @@ _FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
 }
 _OPTIONAL: dict[str, tuple[Callable[[object], bool], str]] = {  # rows of earlier versions and of others lack them
     "recording": (_is_name, "a printable, non-empty string"),
+    "reply": (lambda v: v is None or isinstance(v, str), "null or a text"),
+    "kept": (lambda v: v is None or isinstance(v, str), "null or what pack_tokens gives"),
     "evidence_precision": (_is_share, "null or a number in [0, 1]"),
     "resynthesised": (_is_name, "the name of a synthesiser"),
     "rotation": (_is_rotation, f"a whole number from 0 to {len(LETTERS) - 1}"),
@@ -55,6 +61,30 @@ def _row_problem(row: dict, where: str) -> Problem | None:
         if not valid(row[field]):
             return Problem(where, field, shown(row[field]), limit)
     return None
+
+
+def pack_tokens(indices: Sequence[int] | np.ndarray, total: int) -> str:
+    """Which of ``total`` audio tokens were read, as a row's ``kept``: one bit a token (np.packbits), zlib, base64."""
+    mask = np.zeros(total, dtype=bool)
+    mask[np.asarray(indices, dtype=np.int64)] = True
+    return base64.b64encode(zlib.compress(np.packbits(mask).tobytes(), 9)).decode()
+
+
+def unpack_tokens(kept: str, total: int) -> np.ndarray:
+    """(n,) int64 ascending: the indices that ``pack_tokens`` packed.
+
+    Raises:
+        ValueError: not what ``pack_tokens`` gives for ``total`` tokens.
+    """
+    size = -(-total // 8)
+    try:
+        unzip = zlib.decompressobj()
+        packed = unzip.decompress(base64.b64decode(kept, validate=True), size + 1)  # never more: the row is not ours
+    except (ValueError, zlib.error) as error:
+        raise ValueError(f"kept: {shown(kept)} is not what decode writes: {error}") from error
+    if len(packed) != size or not unzip.eof:
+        raise ValueError(f"kept: {shown(kept)} is not about {total} audio tokens")
+    return np.flatnonzero(np.unpackbits(np.frombuffer(packed, np.uint8), count=total))
 
 
 def hypothesis_files(folder: str | Path) -> list[Path]:

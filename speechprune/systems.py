@@ -21,9 +21,11 @@ LEFT_OUT = {"no_evidence": ("evidence",), "no_facts": ("evidence", "distractors"
 AUDIO = ("recording", *LEFT_OUT, "silence", "none")
 POSITIONS = ("reindexed", "original")
 PERMUTE = ("none", "cyclic")  # ask once, or once for every rotation of the choices
-_CHOICES = {"audio": AUDIO, "query": QUERIES, "positions": POSITIONS, "permute": PERMUTE}
+MODES = ("logprob", "generate")  # the likeliest letter, or the choice that a generated reply names
+_CHOICES = {"audio": AUDIO, "query": QUERIES, "positions": POSITIONS, "permute": PERMUTE, "mode": MODES}
 _SYSTEM_KEYS = ("method", "name", "rates", *_CHOICES)
-_CONFIG_KEYS = ("systems", "rates", "query", "positions", "permute", "seed", "batch_tokens")
+_COMMON_KEYS = ("query", "positions", "permute", "mode", "seed")
+_CONFIG_KEYS = ("systems", "rates", *_COMMON_KEYS, "batch_tokens")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class System:
         query: the text that the pruner compares the audio with: "question" or "question+choices".
         positions: "reindexed" (tokens are renumbered after pruning) or "original".
         permute: one of ``PERMUTE``.
+        mode: one of ``MODES``.
         seed: of pruners that draw at random.
     """
 
@@ -48,6 +51,7 @@ class System:
     query: str = "question+choices"
     positions: str = "reindexed"
     permute: str = "none"
+    mode: str = "logprob"
     seed: int = 0
 
     @property
@@ -76,8 +80,9 @@ class System:
     def describe(self) -> dict:
         """All that the system's answers depend on besides model and recording, for its config.json."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "pruner"}
-        if self.permute == "none":
-            del values["permute"]  # folders from before there was a choice stay valid
+        for key in ("permute", "mode"):
+            if values[key] == _CHOICES[key][0]:
+                del values[key]  # folders from before there was a choice stay valid
         return {**values, "method": self.pruner.name, "options": dataclasses.asdict(self.pruner)}
 
 
@@ -94,9 +99,9 @@ class DecodeConfig:
     systems: tuple[System, ...]
     batch_tokens: int | None = None
 
-    def permuted(self, permute: str) -> DecodeConfig:
-        """The same with one of ``PERMUTE`` for all systems."""
-        systems = tuple(dataclasses.replace(system, permute=permute) for system in self.systems)
+    def changed(self, **settings: str) -> DecodeConfig:
+        """The same with fields of ``System``, such as permute or mode, set for all systems."""
+        systems = tuple(dataclasses.replace(system, **settings) for system in self.systems)
         return dataclasses.replace(self, systems=systems)
 
 
@@ -105,7 +110,7 @@ def load_config(path: str | Path) -> DecodeConfig:
 
     ::
 
-        query: question+choices       # optional, as are positions, permute, seed and batch_tokens
+        query: question+choices       # optional, as are positions, permute, mode, seed and batch_tokens
         rates: [0.2, 0.4]             # for every system that has a budget and no rates of its own
         systems:
           - original
@@ -137,7 +142,7 @@ def _parse(table: object) -> DecodeConfig:
         raise ValueError(f"unknown option {unknown[0]!r}; choose from: {', '.join(_CONFIG_KEYS)}")
     if not isinstance(table.get("systems"), list) or not table["systems"]:
         raise ValueError("systems: expected a list with at least one system")
-    common = {key: table[key] for key in ("query", "positions", "permute", "seed") if key in table}
+    common = {key: table[key] for key in _COMMON_KEYS if key in table}
     if not _is_whole(common.get("seed", 0)):
         raise ValueError(f"seed: {common['seed']!r}, expected a whole number")
     systems: list[System] = []

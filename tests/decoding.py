@@ -110,8 +110,8 @@ def system(pruner, rate=None, **settings) -> System:
     return System(settings.pop("name", pruner.name), pruner, rate, **settings)
 
 
-def answer(model, tokens, systems, asked=None, batch_tokens=10_000) -> dict[str, list]:
+def answer(model, tokens, systems, asked=None, batch_tokens=10_000, together=None) -> dict[str, list]:
     """Replies by system folder of ``asked`` (or the usual three questions) about a recording's ``tokens``."""
     asked = questions(RECORDING) if asked is None else asked
-    replies = Answerer(model, batch_tokens).answer(RECORDING, tokens, asked, systems)
+    replies = Answerer(model, batch_tokens, together).answer(RECORDING, tokens, asked, systems)
     return {system.folder: found for system, found in replies}

@@ -7,7 +7,8 @@ import pytest
 import torch
 from decoding import RECORDING, WINDOW, answer, questions, system, tiny_llm
 
-from speechprune.answering import Answerer, evidence_mask
+from speechprune.answering import Answerer, Reply, batches, evidence_mask
+from speechprune.models import Prompt
 from speechprune.pruners import PAD, RAC, RAP, Full, Original, Phase1, SpeechPrune
 
 N = 100
@@ -79,7 +80,50 @@ def test_shared_audio_counts_once_for_all_rows(model, tokens, monkeypatch, batch
     prefill = Spy(monkeypatch, model, "choice_logprobs")
     answer(model, tokens.repeat(10, 1), [system(Full())], batch_tokens=batch_tokens)
     assert [len(audio) for (audio, *_), _ in prefill.calls] == sizes
-    assert all(tensor is prefill.calls[0][0][0][0] for (audio, *_), _ in prefill.calls for tensor in audio)
+    assert all(tensor is audio[0] for (audio, *_), _ in prefill.calls for tensor in audio)
+
+
+def test_systems_share_a_prefill_by_length(model, tokens, monkeypatch):
+    prefill = Spy(monkeypatch, model, "choice_logprobs")
+    systems = [system(RAP(), 0.5), system(Phase1(), 0.5), system(Full()), system(SpeechPrune(), 0.0)]
+    systems.append(system(RAC(), 0.5, positions="original"))
+    alone = answer(model, tokens, systems)
+    assert len(prefill.calls) == len(systems)
+    prefill.calls.clear()
+    together = answer(model, tokens, systems, together=True)
+    assert [len(audio) for (audio, *_), _ in prefill.calls] == [12, 3]  # positions are one way in a prefill
+    audio = prefill.calls[0][0][0]
+    assert [len(tensor) for tensor in audio] == [N] * 3 + [WINDOW] * 3 + [WINDOW // 2] * 6  # the longest first
+    assert len({id(tensor) for tensor in audio}) == 1 + 3 + 1 + 3  # one tensor where questions read the same
+    for folder, replies in alone.items():
+        for one, other in zip(replies, together[folder], strict=True):
+            assert torch.equal(one.indices, other.indices)
+            assert other.logprobs == pytest.approx(one.logprobs, abs=1e-4)
+
+
+def test_a_batch_of_many_systems_counts_its_padding():
+    def reply(indices, end):
+        return Reply({}, Prompt((1,) * 10, (2,) * end), indices=indices)
+
+    shared, others = torch.arange(90), [torch.arange(n) for n in (40, 30)]
+    replies = [reply(others[0], 5), reply(shared, 20), reply(others[1], 5), reply(shared, 10)]
+    found = [[(r.start, r.end) for r in batch] for batch in batches(replies, 200)]
+    assert found == [[(100, 20), (100, 10)], [(50, 5), (40, 5)]]  # a third would make 2 * 100 + 3 * 20
+    assert [len(batch) for batch in batches(replies, 260)] == [3, 1]  # a fourth would make 3 * 100 + 4 * 20
+    assert [len(batch) for batch in batches(replies, 380)] == [4]
+    assert [len(batch) for batch in batches(replies, 39)] == [1, 1, 1, 1]
+
+
+def test_generated_replies(model, tokens, monkeypatch):
+    generate, prefill = Spy(monkeypatch, model, "generate"), Spy(monkeypatch, model, "choice_logprobs")
+    found = answer(model, tokens, [system(RAP(), 0.5, mode="generate"), system(Full())])
+    assert [len(audio) for (audio, *_), _ in generate.calls] == [3]
+    assert len(prefill.calls) == 1
+    for reply in found["rap_0.5"]:
+        expected = model.generate([tokens[reply.indices]], [reply.prompt], max_new_tokens=32)
+        assert [reply.text] == expected
+        assert reply.logprobs is None
+        assert reply.error is None
 
 
 def test_batches_do_not_change_answers(model, tokens):
@@ -176,7 +220,7 @@ def test_silence_replaces_every_token(model, tokens):
     for count in (N, 750 + N):
         heard = tokens.repeat(10, 1)[:count]
         for reply in answer(model, heard, [system(Full(), name="silence", audio="silence")])["silence"]:
-            assert torch.equal(reply.audio, torch.cat([window, window])[:count])
+            assert torch.equal(reply.heard, torch.cat([window, window])[:count])
             assert reply.indices.tolist() == list(range(count))
 
 
@@ -195,8 +239,7 @@ def test_no_evidence_leaves_out_the_evidence_and_its_neighbours(model, tokens):
     assert first.indices.tolist() == [*range(5), *range(30, N)]
     # 0.0 to 0.3 s, widened to 0.5 s: tokens 0 to 11.
     assert second.indices.tolist() == list(range(12, N))
-    for reply in (first, second):
-        assert torch.equal(reply.audio, tokens[reply.indices])
+    assert first.heard is second.heard is tokens
 
 
 def test_no_facts_leaves_out_the_distractors_too(model, tokens):
@@ -227,7 +270,8 @@ def test_evidence_by_token_centres():
 
 def test_padding_never_reaches_the_model(model, tokens, monkeypatch):
     """Rows of a batch may hold different numbers of tokens; PAD is index -1, the last token, if it slips through."""
+    prefill = Spy(monkeypatch, model, "choice_logprobs")
     found = answer(model, tokens[:60], [system(RAP(), 0.0, audio="no_evidence")])["rap_0"]
     assert [len(reply.indices) for reply in found[:2]] == [35, 40]
     assert all(PAD not in reply.indices.tolist() for reply in found[:2])
-    assert [len(reply.audio) for reply in found[:2]] == [35, 40]
+    assert sorted(len(tensor) for (audio, *_), _ in prefill.calls for tensor in audio) == [35, 40]

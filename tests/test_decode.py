@@ -16,6 +16,7 @@ from speechprune.cuts import write_cuts
 from speechprune.decode import DecodeSummary, decode
 from speechprune.features import extract_features
 from speechprune.files import WriteError, open_append
+from speechprune.hypotheses import unpack_tokens
 from speechprune.score import score
 
 FOLDERS = ["full", "original", "rap_0.2", "rap_0.6", "silence", "speechprune_0.4"]
@@ -50,6 +51,9 @@ def test_rows(tmp_path, dump, model):
     assert len(found) == 4 * 3 * 6
     row = found["rap", 0.6, "test-0000-q0"]
     indices, logprobs = row.pop("evidence_recall"), row.pop("choice_logprobs")
+    kept = unpack_tokens(row.pop("kept"), 100)
+    assert len(kept) == 16
+    assert indices == round(len({*kept} & {*range(10, 25)}) / 15, 6)
     assert row.pop("evidence_precision") == round(indices * 15 / 16, 6)  # 15 tokens of evidence, 16 kept
     assert list(row.items()) == [
         ("id", "test-0000-q0"),
@@ -67,7 +71,8 @@ def test_rows(tmp_path, dump, model):
     ]
     assert len(logprobs) == 4
     assert max(logprobs) < 0
-    assert indices in [round(k / 15, 6) for k in range(16)]
+    assert [*unpack_tokens(found["original", None, "test-0000-q0"]["kept"], 100)] == [*range(WINDOW)]
+    assert {row["kept"] for key, row in found.items() if key[0] == "silence"} == {None}
     assert found["full", None, "test-0001-q1"]["answer"] == "B"
     assert len(found["full", None, "test-0001-q1"]["choice_logprobs"]) == 2
     assert {row["tokens"] for key, row in found.items() if key[0] == "original"} == {30, WINDOW}
@@ -101,6 +106,24 @@ def test_evidence_recall_by_hand(tmp_path, dump, model):
     kept = set(replies[0].indices.tolist())
     assert recall["rap", 0.6, "test-0000-q0"] == round(len(kept & set(range(10, 25))) / 15, 6)
     assert recall["rap", 0.6, "test-0000-q1"] == round(len(kept & set(range(7))) / 7, 6)
+
+
+def test_generated_replies_are_parsed_never_guessed(tmp_path, dump, model, monkeypatch):
+    replies = iter(["B.", "I cannot tell.", "The answer is three"] * 99)
+    monkeypatch.setattr(model, "generate", lambda audio, *_, **__: [next(replies) for _ in audio])
+    config = config_of(tmp_path, systems=["original"], batch_tokens=1).changed(mode="generate")
+    run(dump, tmp_path / "exp", config, model)
+    rows = merged(tmp_path / "exp")
+    # The longest question is asked first: q1, of Anna and Ben; then q0, of four colours; then q2, of three numbers.
+    first = [rows["original", None, f"test-0000-q{k}"] for k in (1, 0, 2)]
+    assert [row["reply"] for row in first] == ["B.", "I cannot tell.", "The answer is three"]
+    assert [row["prediction"] for row in first] == ["B", None, "C"]
+    assert [row["choice_logprobs"] for row in first] == [None] * 3
+    assert [row["error"] for row in first] == [None] * 3
+    (found,) = score([*rows.values()])
+    assert (found.n, found.unparsed, found.errors) == (12, 4, 0)
+    with pytest.raises(ValueError, match=r"holds rows with mode 'generate', this run has None"):
+        run(dump, tmp_path / "exp", config_of(tmp_path, systems=["original"]), model)
 
 
 def test_one_encoding_serves_all_systems(tmp_path, dump, model, monkeypatch):

@@ -23,6 +23,7 @@ from speechprune.cli.base import (
 if TYPE_CHECKING:
     from speechprune.files import Shard
     from speechprune.models import SpeechLLM
+    from speechprune.stopping import StopRequest
 
 
 @command
@@ -63,13 +64,19 @@ def prepare(corpus: str, folder: Path, out: Path, sets: list[str], **options) ->
 @with_job
 @with_progress
 def features(cuts: Path, dump: Path, load: Callable[[], SpeechLLM], shard: Shard, progress: bool) -> None:
-    """Stage 2: encode the audio of CUTS once; audio tokens into Kaldi archives in DUMP. Resumes where it stopped."""
-    from speechprune.features import extract_features
+    """Stage 2: encode the audio of CUTS once; audio tokens into Kaldi archives in DUMP. Resumes where it stopped.
 
-    summary = extract_features(cuts, dump, load(), shard, progress)
+    On SIGTERM or SIGUSR1 the recording at hand is finished; exit status 75 says that there are more.
+    """
+    from speechprune.features import extract_features
+    from speechprune.stopping import stop_on_signals
+
+    with stop_on_signals() as stop:
+        summary = extract_features(cuts, dump, load(), shard, progress, stop)
     logging.info("%s", summary)
     if summary.unwritten:
         raise OSError(f"{dump} is incomplete: {summary.unwritten} recordings could not be written; mend that and rerun")
+    _leave(stop, summary.left)
 
 
 @command
@@ -81,6 +88,11 @@ def features(cuts: Path, dump: Path, load: Callable[[], SpeechLLM], shard: Shard
     type=click.Choice(["none", "cyclic"]),
     help="Ask once, or every rotation of the choices; for all systems, whatever the configuration says.",
 )
+@click.option(
+    "--mode",
+    type=click.Choice(["logprob", "generate"]),
+    help="Take the likeliest letter, or read a generated reply; for all systems, whatever the configuration says.",
+)
 @with_model
 @with_job
 @with_progress
@@ -89,18 +101,34 @@ def decode(
     exp: Path,
     config: Path,
     permute: str | None,
+    mode: str | None,
     load: Callable[[], SpeechLLM],
     shard: Shard,
     progress: bool,
 ) -> None:
-    """Stage 3: prune and answer; hypotheses into EXP/<system>/hyp.<job>.jsonl. Resumes where it stopped."""
+    """Stage 3: prune and answer; hypotheses into EXP/<system>/hyp.<job>.jsonl. Resumes where it stopped.
+
+    On SIGTERM or SIGUSR1 the recording at hand is finished; exit status 75 says that there are more.
+    """
     from speechprune.decode import decode as run
+    from speechprune.stopping import stop_on_signals
     from speechprune.systems import load_config
 
-    systems = load_config(config)
-    if permute is not None:
-        systems = systems.permuted(permute)
-    logging.info("%s", run(dump, exp, systems, load(), shard, progress))
+    given = {"permute": permute, "mode": mode}
+    systems = load_config(config).changed(**{key: value for key, value in given.items() if value is not None})
+    with stop_on_signals() as stop:
+        summary = run(dump, exp, systems, load(), shard, progress, stop)
+    logging.info("%s", summary)
+    _leave(stop, summary.left)
+
+
+def _leave(stop: StopRequest, left: int) -> None:
+    """Ask for a new start if the process was told to end before its work was done."""
+    from speechprune.stopping import START_AGAIN
+
+    if left:
+        logging.warning("stopped by %s with %d recordings left; run the same command again", stop, left)
+        raise SystemExit(START_AGAIN)
 
 
 @command
