@@ -1,24 +1,11 @@
-"""Question and choices -> the text a model reads; a model's reply -> a choice. Prompts are worded here alone."""
+"""Question and choices -> the text a model reads. Prompts are worded here alone."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 LETTERS = "ABCDEFGHIJ"
 QUERIES = ("question", "question+choices")
-
-# What may stand before the answer itself: "The correct answer is", "Answer:", "I would choose option".
-_LEAD_IN = re.compile(
-    r"^(?:(?:so|therefore|thus)\b[, ]*)?(?:"
-    r"(?:(?:the|my)\s+)?(?:(?:correct|right|best|final)\s+)?(?:answer|choice|option)\s*(?:(?:is|would be)\b\s*:?|:)|"
-    r"i\s+(?:would\s+)?(?:choose|pick|select)\b|)\s*(?:(?:option|choice)\s+(?=\(?[A-J]\b))?",
-    re.IGNORECASE,
-)
-# A letter, how it is set off, and what follows.
-_LETTER = re.compile(r"(\([A-Ja-j]\)|[A-J]\)?)([.:,;]*)(?:\s+(.*))?$")
-_VERB = re.compile(r"(?:is|because|since)\b")  # "B is correct", "B because ..."
-_EDGES = " .,:;!?'()[]"  # not "-", "$" or "%": "-5" is not "5"
 
 
 def letters(n: int) -> str:
@@ -63,48 +50,3 @@ def query_text(question: str, choices: Sequence[str], query: str) -> str:
     if query not in QUERIES:
         raise ValueError(f"unknown query {query!r}; choose from: {', '.join(QUERIES)}")
     return question if query == "question" else " ".join([question, *choices])
-
-
-def parse_choice(reply: str, choices: Sequence[str]) -> int | None:
-    """The index of the choice that a generated reply names, or None where it names none or more than one.
-
-    Read are: a letter alone or set off by punctuation ("B", "B.", "(b)", "B: ..."), a letter with its choice
-    ("B. blue", "B blue"), a choice's whole text ("blue", "Blue."), each also after "The answer is" and its like.
-    Nothing is guessed: "A or B", "B. red" where red is choice A, and free text give None.
-    """
-    whole = _plain(reply)
-    core = _LEAD_IN.sub("", whole, count=1)
-    texts = [_plain(choice).strip(_EDGES) for choice in choices]
-    said = {_fold(whole), _fold(core)}
-    named = {index for index, text in enumerate(texts) if text and _fold(text) in said}
-    named |= _lettered(core, texts)
-    return named.pop() if len(named) == 1 else None
-
-
-def _plain(text: str) -> str:
-    """``text`` on one line, without Markdown emphasis and double quotes; a line's end sets off like a full stop."""
-    lines = [" ".join(line.split()) for line in re.sub(r"[*_`\"“”]", "", text).splitlines()]
-    return ". ".join(line for line in lines if line)
-
-
-def _fold(text: str) -> str:
-    return text.casefold().strip(_EDGES)
-
-
-def _lettered(core: str, texts: list[str]) -> set[int]:
-    """The choice whose letter opens ``core``, and every other that the words behind it name; empty if none does."""
-    known = letters(len(texts))
-    match = _LETTER.match(core.upper() if len(_fold(core)) == 1 else core)
-    letter = match[1].strip("()").upper() if match else ""
-    if not letter or letter not in known:
-        return set()
-    index = known.index(letter)
-    rest = (match[3] or "").strip(_EDGES)
-    set_off = match[1] != letter or match[2] or not rest
-    if not set_off and _fold(rest) != _fold(texts[index]) and not _VERB.match(rest):
-        return set()  # "A man came in": an article, not an answer
-    starts = [text and re.match(rf"{re.escape(text)}(?!\w)", rest, re.IGNORECASE) for text in texts]
-    ends = {other: found.end() for other, found in enumerate(starts) if found}
-    spoken = max(ends, key=ends.get, default=index)  # of "red" and "red wine", the longer
-    others = re.findall(rf"(?<!\w)[{known}](?!\w)", rest[ends.get(index, 0) :])
-    return {index, spoken} | {known.index(other) for other in others}

@@ -7,7 +7,8 @@ from lhotse import MonoCut
 from speechprune.answering import Reply, evidence_mask
 from speechprune.hypotheses import pack_tokens
 from speechprune.models import SpeechLLM
-from speechprune.prompts import LETTERS, parse_choice
+from speechprune.prompts import LETTERS
+from speechprune.replies import parse_choice
 from speechprune.systems import System
 
 Key = tuple[str, int | None]  # question id and rotation of its choices (None: not rotated)
