@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from speechprune.report import figures, results, tables
+from speechprune.report import curves, figures, results, tables
+from speechprune.report.captions import CAPTIONS
 
 RATES = (0.2, 0.4, 0.6, 0.8)
 
@@ -184,8 +185,42 @@ def test_the_recall_figure_draws_the_scores():
     for name in ("rap", "mine"):
         x, y, _ = drawn(axes)[tables.title(name)]
         expected = [100 * item["evidence_recall"] for item in scores["systems"] if item["system"] == name]
-        assert (list(x), list(y)) == (list(RATES), pytest.approx(expected))
+        assert (list(x), list(y)) == (pytest.approx(RATES, abs=0.03), pytest.approx(expected))
     assert levels(axes) == pytest.approx({"Original": 31, "Full": 100})
+
+
+def test_the_ablation_is_drawn_on_the_hard_subset_alone():
+    scores = study()
+    assert figures.ablation_figure(scores) is None  # no phase alone
+    for place, name in enumerate(("phase1", "phase2")):
+        hard = [{"n": 40, "accuracy": (10 + place + step) / 40} for step in range(len(RATES))]
+        scores["systems"] += [system(name, rate, hard=found) for rate, found in zip(RATES, hard, strict=True)]
+    (axes,) = figures.ablation_figure(scores).axes
+    points = drawn(axes)
+    assert list(points) == ["RAP", "RAC", "SpeechPrune", "Phase 1 only", "Phase 2 only"]  # not "mine"
+    assert points["Phase 2 only"][1] == pytest.approx([100 * (11 + step) / 40 for step in range(4)])
+    assert points["SpeechPrune"][1] == pytest.approx([100 * (28 - 2 * step) / 40 for step in range(4)])
+    assert levels(axes) == pytest.approx({"Full": 90, "Chance": 25})  # Original is 0 by definition
+    assert axes.get_title() == "Hard subset: Original is wrong (n = 40)"
+
+
+def test_a_single_point_has_no_line_in_the_legend():
+    scores = study()
+    scores["systems"].append(system("no_evidence", 0.2, 0.1))
+    lines = {c.get_label(): c.lines[0].get_linestyle() for c in figures.accuracy_figure(scores).axes[0].containers}
+    assert (lines["no_evidence"], lines["RAP"]) == ("None", "-")
+
+
+def test_every_figure_has_a_caption(tmp_path):
+    bins = [{"low": 0.0, "high": 0.2, "n": 9, "accuracy": 0.5, "ci95": [0.4, 0.6]}]
+    scores = study() | {"by_position": [{"system": "rap", "rate": 0.4, "bins": bins}], "model": str(tmp_path / "none")}
+    scores["systems"].append(system("phase1", 0.2))
+    (tmp_path / "score.json").write_text(json.dumps(scores))
+    written = [
+        path for draw in (figures.draw_accuracy, curves.draw_curves) for path in draw(tmp_path / "score.json", tmp_path)
+    ]
+    assert list(dict.fromkeys(path.stem for path in written)) == [stem for stem in CAPTIONS if stem != "embedding"]
+    assert all(caption.title and caption.text.endswith(".") for caption in CAPTIONS.values())
 
 
 def test_methods_differ_in_colour_and_in_marker_and_all_are_in_the_legend():

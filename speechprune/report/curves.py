@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
@@ -14,10 +15,12 @@ from matplotlib.figure import Figure
 
 from speechprune.report.figures import (
     CHANCE,
+    GRID,
     RC,
     REFERENCES,
     accuracy_interval,
     add_legend,
+    dodge,
     method_styles,
     read_scores,
     save,
@@ -29,7 +32,7 @@ log = logging.getLogger(__name__)
 TEXT_TOKENS = 107  # of the paper's prompts: what FLOP are counted with
 REFERENCE_MARKERS = {"full": "P", "original": "X"}
 FLOP_UNITS = ((1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"))
-BREAKDOWNS = {"by_position": "Position of the key sentence (% of recording)", "by_duration": "Duration (s)"}
+WIDER = 1.3  # bins stand further apart than rates
 LABEL = "Accuracy (%) with 95 % interval"
 
 
@@ -72,9 +75,12 @@ def cost_figure(document: dict, flop: dict[int, float] | None = None) -> Figure 
     figure, all_axes = _axes(len(panels))
     with matplotlib.rc_context(RC):
         for axes, (xlabel, places) in zip(all_axes, panels, strict=True):
+            factor = _smallest_factor(sorted(places.values()))
+            methods = method_styles(drawn)
             for name, (colour, marker, line) in _styles(drawn).items():
+                aside = factor ** dodge(list(methods).index(name), len(methods)) if name in methods else 1.0
                 points = [
-                    (places[round(s["tokens"])], s["accuracy"], accuracy_interval(s))
+                    (places[round(s["tokens"])] * aside, s["accuracy"], accuracy_interval(s))
                     for s in drawn
                     if s["system"] == name
                 ]
@@ -117,12 +123,15 @@ def position_figure(document: dict) -> Figure | None:
             styles = _styles(parts)
             for number, part in enumerate(parts):
                 colour, marker, line = styles[part["system"]]
-                shift = 0.08 * (number - (len(parts) - 1) / 2)  # error bars stand side by side
+                shift = WIDER * dodge(number, len(parts))
                 points = [(edges.index((b["low"], b["high"])) + shift, b["accuracy"], b["ci95"]) for b in part["bins"]]
                 _line(axes, points, _labelled(part), colour, marker, line)
             _frame(axes, xlabel, document["chance"])
             axes.set_xticks(range(len(edges)), [name_of(*edge) for edge in edges])
-            axes.set_xlim(-0.6, len(edges) - 0.4)
+            axes.set_xticks([k + 0.5 for k in range(len(edges) - 1)], minor=True)  # where one bin ends
+            axes.tick_params(axis="x", which="minor", length=0)
+            axes.grid(axis="x", which="minor", **GRID)
+            axes.set_xlim(-0.5, len(edges) - 0.5)
         all_axes[0].set_ylabel(LABEL)
         add_legend(figure)
     return figure
@@ -180,7 +189,8 @@ def _line(axes: Axes, points: list[tuple], label: str, colour: str, marker: str,
     shares = [share for _, share, _ in points]
     low = [100 * max(0.0, share - bounds[0]) for _, share, bounds in points]
     high = [100 * max(0.0, bounds[1] - share) for _, share, bounds in points]
-    style = {"color": colour, "marker": marker, "linestyle": line, "markersize": 6, "linewidth": 1.4, "capsize": 2.5}
+    style = {"color": colour, "marker": marker, "markersize": 6, "linewidth": 1.4, "capsize": 2.5}
+    style["linestyle"] = line if len(points) > 1 else "none"
     axes.errorbar(
         [x for x, _, _ in points],
         [100 * share for share in shares],
@@ -190,6 +200,11 @@ def _line(axes: Axes, points: list[tuple], label: str, colour: str, marker: str,
         zorder=3,
         **style,
     )
+
+
+def _smallest_factor(values: Sequence[float]) -> float:
+    """The smallest step on a logarithmic axis."""
+    return min((high / low for low, high in pairwise(values)), default=1.0)
 
 
 def _logarithmic(axes: Axes, values: Sequence[float]) -> None:
@@ -211,7 +226,7 @@ def _frame(axes: Axes, xlabel: str, chance: float | None) -> None:
     axes.set_xlabel(xlabel)
     axes.set_ylim(-2, 102)
     axes.set_yticks(range(0, 101, 20))
-    axes.grid(axis="y", color="#E3E3E3", linewidth=0.8)
+    axes.grid(axis="y", **GRID)
 
 
 def _labelled(part: dict) -> str:

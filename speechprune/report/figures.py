@@ -1,4 +1,4 @@
-"""Stage 5: accuracy and evidence recall against the pruning rate (the paper's Fig. 3 form), from score.json.
+"""Stage 5: accuracy, the ablation (the paper's Fig. 3) and evidence recall against the pruning rate, from score.json.
 
 Drawn without pyplot: no display, no global state. Colours are Okabe and Ito's, and every method has a marker of its
 own, so that the figures survive colour blindness and grey printing.
@@ -32,10 +32,13 @@ STYLES = {  # colour, marker
     "oracle": ("#000000", "*"),
 }
 SPARE_COLOURS = ("#E69F00", "#7F7F7F", "#F0E442")
-SPARE_MARKERS = ("P", "X", "h", "<", ">", "p")
+SPARE_MARKERS = ("p", "<", "h", ">")
 REFERENCES = {"full": ("#000000", "--"), "original": ("#000000", "-.")}  # systems without a rate: horizontal lines
 CHANCE = ("#7F7F7F", ":")
+LEGEND_FIRST = ("Full", "Original", "Chance")
+ABLATION = ("full", "rap", "rac", "phase1", "phase2", "speechprune")
 DODGE = 0.06  # between methods, as a share of the step between rates: error bars stand side by side
+GRID = {"color": "#E3E3E3", "linewidth": 0.8}
 RC = {
     "font.size": 10,
     "axes.titlesize": 10,
@@ -83,9 +86,14 @@ def _rates(systems: list[dict]) -> tuple[list[float], float]:
     return rates, min((high - low for low, high in pairwise(rates)), default=0.2)
 
 
+def dodge(place: int, count: int) -> float:
+    """How far the ``place``-th of ``count`` methods stands aside, as a share of the step between rates."""
+    return DODGE * (place - (count - 1) / 2)
+
+
 def _draw_methods(axes: Axes, systems: list[dict], value: Value) -> None:
     methods = method_styles(systems)
-    step = DODGE * _rates(systems)[1]
+    step = _rates(systems)[1]
     for place, (name, (colour, marker)) in enumerate(methods.items()):
         points = [
             (system["rate"], *drawn)
@@ -94,15 +102,15 @@ def _draw_methods(axes: Axes, systems: list[dict], value: Value) -> None:
         ]
         if not points:
             continue
-        x = [rate for rate, _, _ in points]
+        x = [rate + step * dodge(place, len(methods)) for rate, _, _ in points]
         y = [100 * share for _, share, _ in points]
         bars = None
         if all(interval is not None for _, _, interval in points):
-            x = [rate + step * (place - (len(methods) - 1) / 2) for rate in x]
             low = [100 * max(0.0, share - interval[0]) for _, share, interval in points]
             high = [100 * max(0.0, interval[1] - share) for _, share, interval in points]
             bars = [low, high]
         style = {"color": colour, "marker": marker, "markersize": 6, "linewidth": 1.6, "capsize": 2.5}
+        style["linestyle"] = "-" if len(points) > 1 else "none"
         axes.errorbar(x, y, yerr=bars, elinewidth=1.1, label=title(name), zorder=3, **style)
 
 
@@ -124,15 +132,16 @@ def _finish(axes: Axes, systems: list[dict], heading: str) -> None:
     axes.set_xlim(rates[0] - 0.4 * step, rates[-1] + 0.4 * step)
     axes.set_ylim(-2, 102)
     axes.set_yticks(range(0, 101, 20))
-    axes.grid(axis="y", color="#E3E3E3", linewidth=0.8)
+    axes.grid(axis="y", **GRID)
 
 
 def add_legend(figure: Figure) -> None:
-    """One legend for all axes, on the right of them."""
-    entries = {}
+    """One legend for all axes, on the right of them; what methods are compared with stands first."""
+    entries = dict.fromkeys(LEGEND_FIRST)
     for axes in figure.axes:
         handles, labels = axes.get_legend_handles_labels()
-        entries |= {label: entries.get(label, handle) for label, handle in zip(labels, handles, strict=True)}
+        entries |= {label: entries.get(label) or handle for label, handle in zip(labels, handles, strict=True)}
+    entries = {label: handle for label, handle in entries.items() if handle is not None}
     figure.legend(entries.values(), entries.keys(), loc="outside right center", frameon=False, handlelength=2.8)
 
 
@@ -169,6 +178,21 @@ def accuracy_figure(document: dict) -> Figure | None:
     return _figure(systems, panels, "Accuracy (%) with 95 % interval", document["chance"])
 
 
+def ablation_figure(document: dict) -> Figure | None:
+    """The paper's Fig. 3: SpeechPrune, each of its phases alone and the random baselines on the hard subset.
+
+    Returns:
+        None where no phase alone has a score there. See accuracy_figure.
+    """
+    # Original is left out: that it scores 0 there is what makes the subset.
+    systems = [system for system in document["systems"] if system["system"] in ABLATION]
+    phases = [system for system in systems if system["system"] in ("phase1", "phase2")]
+    if all(system["rate"] is None or system["hard"]["accuracy"] is None for system in phases):
+        return None
+    heading = f"Hard subset: Original is wrong (n = {max(system['hard']['n'] for system in systems)})"
+    return _figure(systems, [(heading, _hard_accuracy)], "Accuracy (%) with 95 % interval", document["chance"])
+
+
 def evidence_recall_figure(document: dict) -> Figure | None:
     """Evidence recall (%) against pruning rate; None where no system with a rate has one. See accuracy_figure."""
     systems = document["systems"]
@@ -203,10 +227,10 @@ def save(figure: Figure | None, out_dir: Path, name: str) -> list[Path]:
 
 
 def draw_accuracy(score_json: str | Path, out_dir: str | Path) -> list[Path]:
-    """Write ``accuracy.{png,pdf}`` and ``evidence_recall.{png,pdf}`` into ``out_dir`` (made if absent).
+    """Write ``accuracy``, ``ablation_hard`` and ``evidence_recall``, each .png and .pdf, into ``out_dir``.
 
     Args:
-        score_json: what stage 4 wrote.
+        score_json: what stage 4 wrote; out_dir: made if absent.
     Returns:
         the files written; a figure without anything to draw is left out, with a warning in the log.
     Raises:
@@ -216,5 +240,6 @@ def draw_accuracy(score_json: str | Path, out_dir: str | Path) -> list[Path]:
     out_dir.mkdir(parents=True, exist_ok=True)
     return [
         *save(accuracy_figure(document), out_dir, "accuracy"),
+        *save(ablation_figure(document), out_dir, "ablation_hard"),
         *save(evidence_recall_figure(document), out_dir, "evidence_recall"),
     ]
