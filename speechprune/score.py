@@ -103,6 +103,7 @@ def write_results(
     against: str | None = None,
     cuts: str | Path | None = None,
     out: str | Path | None = None,
+    model: str | Path | None = None,
 ) -> list[SystemScore]:
     """Score all hypotheses below ``folder``; write score.json, score.csv, table1.{csv,tex} and RESULTS.md.
 
@@ -115,6 +116,8 @@ def write_results(
         cuts: what the questions were asked about, a file or a folder. With it the page also has what the text alone
             gives away, and accuracy by position of the evidence and by duration.
         out: where to write, ``folder`` by default.
+        model: the model that was decoded with; its config.json is enough. With it the page also has what each
+            system's prefill costs; where that cannot be counted, a warning says why.
     Returns:
         the scores in table order. Lines that could not be used are logged, and listed in RESULTS.md.
     Raises:
@@ -124,6 +127,8 @@ def write_results(
     folder = Path(folder)
     experiment = _Experiment(folder, command, against, None if cuts is None else Path(cuts))
     document, problems = experiment.document, [str(problem) for problem in experiment.problems]
+    if model is not None:
+        document["costs"] = _costs(model, document["systems"])
     table = tables.table_one(document)
     _write(
         Path(out or folder),
@@ -136,6 +141,16 @@ def write_results(
         },
     )
     return experiment.systems
+
+
+def _costs(model: str | Path, systems: list[dict]) -> list[dict]:
+    from speechprune.systemcost import system_costs  # needs transformers: only worth its seconds where it is asked for
+
+    try:
+        return system_costs(model, systems)
+    except (OSError, ValueError) as error:
+        log.warning("the costs of %s cannot be counted: %s", model, error)
+        return []
 
 
 def write_comparison(

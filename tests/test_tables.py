@@ -133,7 +133,7 @@ def test_the_command_takes_a_system_to_compare_with_and_a_place(tmp_path):
         tmp_path / "mini/test", "--against", "x"
     )
     text = CliRunner().invoke(main, ["score", "--help"]).output
-    assert all(option in text for option in ("--cuts", "--against", "--out"))
+    assert all(option in text for option in ("--cuts", "--against", "--model", "--out"))
     assert "--permute" in CliRunner().invoke(main, ["decode", "--help"]).output
 
 
@@ -151,12 +151,11 @@ def priced() -> dict:
     return scores
 
 
-def test_accuracy_is_drawn_against_tokens_and_flop(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(SEVEN_B))
-    (flop,) = curves.prefill_flop(str(tmp_path), [750])
-    assert flop == pytest.approx(12.195e12 - 2 * 856 * 4096 * 156032 + 0.385e12, rel=1e-3)  # facts of Table I
+def test_accuracy_is_drawn_against_tokens_and_flop():
     scores = priced()
-    figure = curves.cost_figure(scores, {600: 9e12, 450: 7e12, 300: 5e12, 150: 3e12, 2200: 33e12})
+    flop = {600: 9e12, 450: 7e12, 300: 5e12, 150: 3e12, 2200: 33e12, 0: 1e9}
+    costs = [{"audio_tokens": tokens, "text_tokens": 107, "prefill_flop": count} for tokens, count in flop.items()]
+    figure = curves.cost_figure(scores | {"costs": costs})
     left, right = (points(axes) for axes in figure.axes)
     mine = [item for item in scores["systems"] if item["system"] == "rap"]
     aside = 0.05  # methods stand side by side
@@ -170,11 +169,37 @@ def test_accuracy_is_drawn_against_tokens_and_flop(tmp_path):
     assert curves.cost_figure(document(system("original"))) is None
 
 
-def test_a_model_that_cannot_be_counted_leaves_the_tokens(tmp_path, caplog):
-    (tmp_path / "score.json").write_text(json.dumps(priced() | {"model": str(tmp_path / "none")}))
+def test_what_a_prefill_costs_stands_beside_the_scores(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/config.json").write_text(json.dumps(SEVEN_B))
+    tokens = {("original", None): 750, ("speechprune", 0.2): 600, ("full", None): 2250, ("silence", None): 750}
+    for (name, rate), count in tokens.items():
+        write_rows(tmp_path / "mini/test", [row(k, name, rate, tokens=count) for k in range(2)])
+    score(tmp_path / "mini/test", "--model", tmp_path / "model")
+    costs = json.loads((tmp_path / "mini/test/score.json").read_text())["costs"]
+    assert {(cost["system"], cost["rate"]): cost["audio_tokens"] for cost in costs} == tokens
+    original = next(cost for cost in costs if cost["system"] == "original")
+    assert (original["tf"], original["tm"], original["sa"]) == pytest.approx((12.195, 13.401, 0.195), rel=1e-3)
+    assert original["prefill_flop"] == pytest.approx(12.195e12 - 2 * 856 * 4096 * 156032 + 0.385e12, rel=1e-3)
+    page = (tmp_path / "mini/test/RESULTS.md").read_text()
+    assert "## Costs of the prefill\n" in page
+    line = next(
+        line for line in page.split("## Costs")[1].splitlines() if line.startswith("| SpeechPrune | 0.2 | 600 |")
+    )
+    assert line.split(" | ")[3:6] == ["10.06", "13.32", "0.1472"]
+    assert f"--model {tmp_path / 'model'}" in page
+    figure = curves.cost_figure(json.loads((tmp_path / "mini/test/score.json").read_text()))
+    assert len(figure.axes) == 2
+
+
+def test_a_model_that_cannot_be_counted_leaves_the_scores(tmp_path, caplog):
+    experiments(tmp_path)
+    score(tmp_path / "mini/test", "--model", tmp_path / "none")
+    assert "none cannot be counted" in caplog.text
+    assert "## Costs" not in (tmp_path / "mini/test/RESULTS.md").read_text()
+    (tmp_path / "score.json").write_text(json.dumps(priced() | {"costs": []}))
     written = curves.draw_curves(tmp_path / "score.json", tmp_path)
     assert [path.name for path in written] == ["accuracy_cost.png", "accuracy_cost.pdf"]
-    assert "cannot be counted" in caplog.text
     assert all(path.stat().st_size > 5000 for path in written)
 
 

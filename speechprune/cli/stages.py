@@ -19,6 +19,7 @@ from speechprune.cli.base import (
     with_progress,
     with_sets,
 )
+from speechprune.report.page import RECORDINGS
 
 if TYPE_CHECKING:
     from speechprune.files import Shard
@@ -139,36 +140,69 @@ def _leave(stop: StopRequest, left: int) -> None:
     help="The cuts that were decoded: adds accuracy by position and duration, and what the text alone gives away.",
 )
 @click.option("--against", metavar="SYSTEM", show_default="original", help="Test others against it, such as rap_0.4.")
+@click.option("--model", help="The model that was decoded with, its config.json is enough: adds what a prefill costs.")
 @click.option("--out", type=PATH, help="Where to write; the folder itself for one EXP, needed for several.")
-def score(exps: tuple[Path, ...], cuts: Path | None, against: str | None, out: Path | None) -> None:
+def score(exps: tuple[Path, ...], cuts: Path | None, against: str | None, model: str | None, out: Path | None) -> None:
     """Stage 4: hypotheses -> score.json, tables and RESULTS.md in EXP; several EXP are compared in --out.
 
     An EXP is the folder of one model and one set, such as exp/mini/test.
     """
     from speechprune.score import write_comparison, write_results
 
-    options = {"--cuts": cuts, "--against": against, "--out": out}
+    options = {"--cuts": cuts, "--against": against, "--model": model, "--out": out}
     given = [part for name, value in options.items() if value is not None for part in (name, str(value))]
     line = shlex.join(["speechprune", "score", *map(str, exps), *given])
     if len(exps) == 1:
-        scores = write_results(exps[0], line, against, cuts, out)
+        scores = write_results(exps[0], line, against, cuts, out, model)
         logging.info("%d systems scored: %s", len(scores), (out or exps[0]) / "RESULTS.md")
         return
     if out is None:
         raise ValueError(f"{len(exps)} folders, but no --out; say where their comparison goes")
-    if cuts is not None:
-        raise ValueError(f"--cuts {cuts} with {len(exps)} folders; it belongs to one: score that alone")
+    for option in ("--cuts", "--model"):
+        if options[option] is not None:
+            raise ValueError(
+                f"{option} {options[option]} with {len(exps)} folders; it belongs to one: score that alone"
+            )
     write_comparison(exps, out, line, against)
     logging.info("%d experiments compared: %s", len(exps), out / "RESULTS.md")
 
 
 @command
 @click.argument("exp", type=PATH)
-def report(exp: Path) -> None:
-    """Stage 5: EXP/score.json -> figures in EXP/figures."""
+@click.option(
+    "--cuts",
+    type=PATH,
+    help="The cuts that were decoded: adds single questions, to look at and to listen to, to the page.",
+)
+@click.option(
+    "--recordings",
+    default=RECORDINGS,
+    show_default=True,
+    type=click.IntRange(0),
+    help="How many recordings' questions the page holds, with their sound: about 0.5 MB each.",
+)
+@click.option("--dump", type=PATH, help="The audio tokens that were decoded: adds a figure of them; --model embeds it.")
+@with_model
+def report(exp: Path, cuts: Path | None, recordings: int, dump: Path | None, load: Callable[[], SpeechLLM]) -> None:
+    """Stage 5: EXP/score.json -> figures in EXP/figures, and EXP/report.html, a page that needs no other file."""
     from speechprune.report.curves import draw_curves
     from speechprune.report.figures import draw_accuracy
+    from speechprune.report.page.build import write_page
 
-    for draw in (draw_accuracy, draw_curves):
-        for path in draw(exp / "score.json", exp / "figures"):
-            logging.info("drew %s", path)
+    drawn = [path for draw in (draw_accuracy, draw_curves) for path in draw(exp / "score.json", exp / "figures")]
+    if dump is not None:
+        drawn += _draw_embeddings(exp, dump, load)
+    for path in drawn:
+        logging.info("drew %s", path)
+    logging.info("wrote %s", write_page(exp, cuts, recordings))
+
+
+def _draw_embeddings(exp: Path, dump: Path, load: Callable[[], SpeechLLM]) -> list[Path]:
+    """The figure that needs the model; where it cannot be drawn the page does without."""
+    from speechprune.report.embedding import draw_embeddings
+
+    try:
+        return draw_embeddings(exp, dump, load(), exp / "figures")
+    except (ValueError, OSError) as error:
+        logging.warning("audio and text tokens are not drawn: %s", error)
+        return []

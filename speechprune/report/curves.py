@@ -29,37 +29,17 @@ from speechprune.report.tables import title
 
 log = logging.getLogger(__name__)
 
-TEXT_TOKENS = 107  # of the paper's prompts: what FLOP are counted with
 REFERENCE_MARKERS = {"full": "P", "original": "X"}
 FLOP_UNITS = ((1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"))
 WIDER = 1.3  # bins stand further apart than rates
 LABEL = "Accuracy (%) with 95 % interval"
 
 
-def prefill_flop(model: str, tokens: Sequence[int]) -> list[float] | None:
-    """FLOP of the decoder's prefill for each number of audio tokens; None, with a warning, where it cannot be counted.
-
-    Args:
-        model: name or folder; its config.json is enough.
-        tokens: audio tokens; ``TEXT_TOKENS`` are added.
-    """
-    from speechprune.cost import load_config, true_costs  # needs transformers: only worth its seconds where it is drawn
-
-    try:
-        config = load_config(model)
-        # The number of parameters says nothing about FLOP, and counting them takes longest.
-        return [float(true_costs(config, count, TEXT_TOKENS, parameters=1).prefill_flop) for count in tokens]
-    except (OSError, ValueError) as error:
-        log.warning("FLOP of %s cannot be counted, accuracy is drawn against tokens alone: %s", model, error)
-        return None
-
-
-def cost_figure(document: dict, flop: dict[int, float] | None = None) -> Figure | None:
-    """Accuracy against audio tokens kept and, beside it, against FLOP of the prefill.
+def cost_figure(document: dict) -> Figure | None:
+    """Accuracy against audio tokens kept and, where the costs were counted, against FLOP of the prefill.
 
     Args:
         document: score.json's content. Drawn are systems with a rate, Original and Full.
-        flop: {tokens, rounded: FLOP}; None for the left panel alone.
     Returns:
         None where no system with a rate has tokens and an accuracy.
     """
@@ -67,11 +47,11 @@ def cost_figure(document: dict, flop: dict[int, float] | None = None) -> Figure 
     if not any(system["rate"] is not None for system in drawn):
         return None
     panels = [("Audio tokens read, mean per question", {round(s["tokens"]): float(s["tokens"]) for s in drawn})]
-    if flop:
+    counted = {cost["audio_tokens"]: cost["prefill_flop"] for cost in document.get("costs") or []}
+    if flop := {tokens: counted[tokens] for tokens in panels[0][1] if tokens in counted}:
         size, unit = next(((size, unit) for size, unit in FLOP_UNITS if max(flop.values()) >= size), (1.0, "FLOP"))
-        panels.append(
-            (f"Prefill of the LLM ({unit}, {TEXT_TOKENS} text tokens)", {key: x / size for key, x in flop.items()})
-        )
+        label = f"Prefill of the LLM ({unit}, {document['costs'][0]['text_tokens']} text tokens)"
+        panels.append((label, {tokens: count / size for tokens, count in flop.items()}))
     figure, all_axes = _axes(len(panels))
     with matplotlib.rc_context(RC):
         for axes, (xlabel, places) in zip(all_axes, panels, strict=True):
@@ -149,11 +129,7 @@ def draw_curves(score_json: str | Path, out_dir: str | Path) -> list[Path]:
     """
     document, out_dir = read_scores(Path(score_json)), Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
-    tokens = sorted({round(system["tokens"]) for system in _with_tokens(document)})
-    flop = prefill_flop(document["model"], tokens) if tokens else None
-    written = save(
-        cost_figure(document, dict(zip(tokens, flop, strict=True)) if flop else None), out_dir, "accuracy_cost"
-    )
+    written = save(cost_figure(document), out_dir, "accuracy_cost")
     if document.get("by_position") or document.get("by_duration"):
         written += save(position_figure(document), out_dir, "accuracy_position")
     return written

@@ -46,6 +46,7 @@ def results_markdown(document: dict, errors: Sequence[tuple[str, str]], problems
         _bullets([*_notes(document), *([PAPER_NOTE] if _has_paper(table) else [])]),
         *_comparisons(document),
         *_rotations(document),
+        *_costs(document),
         *_benchmark(document),
         *_breakdown(document, "by_position", "position of the evidence", _position),
         *_breakdown(document, "by_duration", "duration", _duration),
@@ -186,6 +187,28 @@ def _rotations(document: dict) -> list[str]:
         "Letter bias: share of the answers that would have to move for no letter to be preferred.",
     ]
     return ["## Rotated choices", Table(header, rows).markdown(), _bullets(notes)]
+
+
+def _costs(document: dict) -> list[str]:
+    costs = document.get("costs") or []
+    if not costs:
+        return []
+    whole = next((cost["prefill_flop"] for cost in costs if cost["system"] == "original"), None)
+    rows = []
+    for cost in costs:
+        cells = (title(cost["system"]), rate_text(cost["rate"]), str(cost["audio_tokens"]))
+        counts = (cost["tf"], cost["tm"], cost["sa"], cost["prefill_flop"] / 1e12)
+        share = percent(None if whole is None else cost["prefill_flop"] / whole)
+        rows.append((*cells, *(f"{count:#.4g}" for count in counts), share))
+    header = ("System", "PR", "Tokens", "TF (TFLOP)", "TM (GB)", "SA (GB)", "Prefill (TFLOP)", "of Original %")
+    notes = [
+        f"With {costs[0]['text_tokens']} text tokens. TF, TM, SA: as the paper's Table I counts: FLOP without "
+        "attention, memory of weights and KV cache, activations of one layer without flash attention.",
+        "Prefill: the LLM's true FLOP, attention included, lm_head on the last position. Encoder and pruner: see "
+        "`speechprune profile`, which can also time a prefill.",
+    ]
+    table = Table(header, rows).without_empty_columns("of Original %")
+    return ["## Costs of the prefill", table.markdown(), _bullets(notes)]
 
 
 def _benchmark(document: dict) -> list[str]:
