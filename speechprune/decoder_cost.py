@@ -100,6 +100,9 @@ def decoder_shape(config: PreTrainedConfig) -> DecoderShape:
     """
     speech = speech_config(config)
     text = speech.get_text_config(decoder=True)
+    if getattr(text, "hidden_size_per_layer_input", None) or text.is_heterogeneous:  # Gemma 3n, Gemma 4
+        reason = "its layers differ in size, or read embeddings of their own beside the hidden states"
+        raise ValueError(f"{text.model_type}: cannot count this decoder: {reason}")
     names = _SIZES | (_EXPERT_SIZES if getattr(text, "num_experts", None) else {})
     sizes = {field: getattr(text, name, None) for field, name in names.items()}
     if odd := [f"{names[field]}={size!r:.40}" for field, size in sizes.items() if type(size) is not int or size < 1]:

@@ -72,8 +72,48 @@ TINY = {
         "audio_config": AUDIO | {"model_type": "qwen3_asr_encoder", "output_dim": 24, "downsample_hidden_size": 6},
     },
     "granite_speech": {
-        "text_config": TEXT | {"model_type": "granite"},
+        "text_config": TEXT | {"model_type": "granite", "logits_scaling": 3.0, "embedding_multiplier": 2.0},
         "encoder_config": CONFORMER,
         "projector_config": Q_FORMER | {"model_type": "blip_2_qformer", "encoder_hidden_size": 16},
+    },
+}
+# Six layers: the last two read the keys and values of the two before them. The window is shorter than any prompt.
+GEMMA = TEXT | {
+    "num_hidden_layers": 6,
+    "num_kv_shared_layers": 2,
+    "layer_types": [*3 * ["sliding_attention"], "full_attention", "sliding_attention", "full_attention"],
+    "sliding_window": 24,
+    "hidden_size_per_layer_input": 6,
+    "final_logit_softcapping": 5.0,
+}
+# Apart: no cost formula counts them.
+TINY_GEMMA = {
+    "gemma3n": {
+        "text_config": GEMMA
+        | {"altup_num_inputs": 2, "laurel_rank": 4, "activation_sparsity_pattern": [0.5] + 5 * [0.0]},
+        "vision_config": {"hidden_size": 16},
+        "audio_config": {
+            "hidden_size": 16,
+            "input_feat_size": 8,
+            "conf_num_attention_heads": 2,
+            "conf_num_hidden_layers": 2,
+            "sscp_conv_channel_size": [4, 4],
+        },
+    },
+    "gemma4": {
+        "text_config": GEMMA | {"global_head_dim": 20, "num_global_key_value_heads": 1, "attention_k_eq_v": True},
+        "vision_config": None,
+        "audio_config": {
+            "hidden_size": 16,
+            "num_attention_heads": 2,
+            "num_hidden_layers": 2,
+            "subsampling_conv_channels": [8, 4],
+            "output_proj_dims": 12,
+        },
+    },
+    "gemma4_unified": {
+        "text_config": {key: value for key, value in GEMMA.items() if key != "hidden_size_per_layer_input"},
+        "vision_config": None,
+        "audio_config": {"audio_embed_dim": 640},
     },
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,26 +61,74 @@ def command(function: Callable[..., None]) -> click.Command:
     return run
 
 
+@dataclass(frozen=True)
+class Loader:
+    """Loads the model that the options name, when everything else has been checked.
+
+    Attributes:
+        model: its name.
+        options: as ``load_model`` takes them.
+    """
+
+    model: str
+    options: dict
+
+    def __call__(self) -> SpeechLLM:
+        return load_model(self.model, **self.options)
+
+
+_MODEL_OPTIONS = [
+    click.option("--model", default="mini", show_default=True, help="'mini' (ships), a Hugging Face folder or name."),
+    click.option(
+        "--device",
+        default="auto",
+        show_default=True,
+        help="auto, cpu, cuda, cuda:1, ...; with auto, the jobs of --job take turns over the GPUs of the machine.",
+    ),
+    click.option("--dtype", default="auto", show_default=True, help="auto, float32, float16 or bfloat16."),
+    click.option(
+        "--attention", metavar="NAME", help="sdpa, eager, flash_attention_2, ...; transformers chooses if not given."
+    ),
+    click.option("--device-map", metavar="MAP", help="Spread a large model over the GPUs: auto, balanced, ..."),
+    click.option("--quantize", type=click.Choice(["8bit", "4bit"]), help="Quantise the weights with bitsandbytes."),
+]
+
+
 def with_model(function: Callable[..., None]) -> Callable[..., None]:
-    """Options that say which model; the body gets ``load``, which loads it when everything else has been checked."""
+    """Options that say which model, and where and how it runs; the body gets ``load``, a ``Loader``."""
 
-    @click.option("--model", default="mini", show_default=True, help="'mini' (ships), a Hugging Face folder or name.")
-    @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
-    @click.option("--dtype", default="auto", show_default=True, help="auto, float32, float16 or bfloat16.")
     @functools.wraps(function)
-    def run(*args, model: str, device: str, dtype: str, **kwargs) -> None:
-        function(*args, load=functools.partial(load_model, model, device, dtype), **kwargs)
+    def run(*args, model: str, **kwargs) -> None:
+        options = {name: kwargs.pop(name) for name in ("device", "dtype", "attention", "device_map", "quantize")}
+        function(*args, load=Loader(model, options | {"shard": kwargs.get("shard")}), **kwargs)
 
+    for option in reversed(_MODEL_OPTIONS):
+        run = option(run)
     return run
 
 
-def load_model(model: str, device: str, dtype: str) -> SpeechLLM:
+def load_model(model: str, device: str, dtype: str, shard: Shard | None = None, **options: str | None) -> SpeechLLM:
+    """The model on ``device``; of a command that runs as one of several jobs, ``shard`` is the job."""
+    import torch
     from transformers.utils import logging as transformers_logging
 
     from speechprune.models import SpeechLLM
 
     transformers_logging.disable_progress_bar()  # one bar for each file of weights
-    return SpeechLLM.from_pretrained(model, device, dtype)
+    if device == "auto" and shard is not None and options.get("device_map") is None:
+        device = _device_of(shard)
+    llm = SpeechLLM.from_pretrained(model, device, dtype, **options)
+    if llm.device.type == "cuda":
+        torch.cuda.set_device(llm.device)  # what synchronises or measures "the GPU" means this one
+    return llm
+
+
+def _device_of(shard: Shard) -> str:
+    """The GPU of a job: jobs take turns over those of the machine. Under Slurm a task sees its own as the only one."""
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return f"cuda:{(shard.job - 1) % count}" if count else "auto"
 
 
 def _names(_ctx: click.Context, _param: click.Parameter, value: str) -> list[str]:

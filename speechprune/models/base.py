@@ -192,8 +192,8 @@ class SpeechLLM(ABC):
         """Log-probabilities of the choices' letters as the first token of the answer, from one prefill of the batch.
 
         Args:
-            audio: B tensors (n, D), the audio tokens that the LLM reads, in time order. Where all rows have the very
-                same tensor (and the same ``positions``), it is read once.
+            audio: B tensors (n, D), the audio tokens that the LLM reads, in time order. Rows that hold the very same
+                tensor (and the very same ``positions``) behind the same ``before`` share its prefill: it is read once.
             prompts: B prompts.
             letters: the number of choices, one for all rows or one a row.
             positions: B tensors (n,) int64, the index of each audio token in its whole recording. Given, tokens keep

@@ -15,6 +15,7 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase,
 
 from speechprune.models.base import Prompt, SpeechLLM
 from speechprune.models.loading import ModelFolder
+from speechprune.models.rows import Row, position_ids, shared_prefixes
 from speechprune.prompts import format_question
 from speechprune.prompts import letters as letters_of
 from speechprune.pruners.base import FirstLayer
@@ -85,14 +86,16 @@ class DecoderLLM(SpeechLLM):
     @cached_property
     def first_layer(self) -> FirstLayer:
         (q_weight, q_bias), (k_weight, k_bias) = self._query_key(self._decoder.layers[0].self_attn)
+        config = self._text_config.per_layer_config[0]
+        rope, kinds = config.rope_parameters, getattr(config, "layer_types", None) or [None]
         return FirstLayer(
             q_weight,
             k_weight,
             q_bias=q_bias,
             k_bias=k_bias,
-            num_heads=self._text_config.num_attention_heads,
-            num_kv_heads=self._text_config.num_key_value_heads,
-            rope_theta=self._text_config.rope_parameters["rope_theta"],
+            num_heads=config.num_attention_heads,
+            num_kv_heads=config.num_key_value_heads,
+            rope_theta=rope.get(kinds[0], rope)["rope_theta"],
         )
 
     @torch.inference_mode()
@@ -108,7 +111,8 @@ class DecoderLLM(SpeechLLM):
         if len(counts) != len(prompts):
             raise ValueError(f"{len(counts)} numbers of choices for {len(prompts)} prompts; give one a prompt, or one")
         ids = self._letter_ids(max(counts))
-        states = self._last_states(self._rows(audio, prompts, positions, total), _shared(audio, prompts, positions))
+        rows = self._rows(audio, prompts, positions, total)
+        states, _, _ = self._prefill(rows, shared_prefixes(audio, prompts, positions))
         logprobs = self._logits(states).float().log_softmax(-1)[:, ids]
         beyond = torch.arange(len(ids), device=self.device) >= torch.tensor(counts, device=self.device)[:, None]
         return logprobs.masked_fill(beyond, -torch.inf)
@@ -123,17 +127,23 @@ class DecoderLLM(SpeechLLM):
         total: Sequence[int] | None = None,
     ) -> list[str]:
         # Not ``model.generate``: families differ in what theirs does to embeddings, positions and adapters.
-        inputs = self._pad(self._rows(audio, prompts, positions, total, room=max_new_tokens))
-        mask, place = inputs["attention_mask"], inputs["position_ids"][:, -1:]
+        rows = self._rows(audio, prompts, positions, total, room=max_new_tokens)
         cache, tokens = DynamicCache(config=self._text_config), []
-        ended = torch.zeros(len(prompts), dtype=torch.bool, device=self.device)
-        while len(tokens) < max_new_tokens and not ended.all():
-            states = self._decoder(**inputs, past_key_values=cache, use_cache=True).last_hidden_state[:, -1]
+        prefixes = shared_prefixes(audio, prompts, positions)
+        width = max(len(row.prefix.places) for row in rows) + max(len(row.after) for row in rows) + max_new_tokens
+        slides = zip(cache.is_sliding, cache.layers, strict=True)
+        if any(sliding and layer.sliding_window <= width for sliding, layer in slides):
+            prefixes = range(len(rows))  # the window would count the padding behind the shorter rows
+        states, mask, places = self._prefill(rows, prefixes, cache)
+        ended = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
+        while True:
             tokens.append(self._logits(states).argmax(-1))
             ended |= torch.isin(tokens[-1], self._ends)
-            mask, place = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1), place + 1
-            embeds = self._embed(tokens[-1])[:, None]
-            inputs = {"inputs_embeds": embeds, "attention_mask": mask, "position_ids": place}
+            if len(tokens) == max_new_tokens or ended.all():
+                break
+            mask, places = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1), places + 1
+            inputs = self._text_inputs(tokens[-1][:, None])
+            states = self._read(inputs, mask, places[:, None], cache)[:, -1]
         return [self._reply(row) for row in torch.stack(tokens, dim=1).tolist()]
 
     def _reply(self, ids: list[int]) -> str:
@@ -164,19 +174,44 @@ class DecoderLLM(SpeechLLM):
             found.append(ids[0])
         return found
 
-    def _last_states(self, rows: list[tuple[Tensor, Tensor]], shared: int) -> Tensor:
-        """(B, D): what the decoder makes of the last position of each row. The first ``shared`` positions are the same
-        in all rows, and read once."""
-        cache, inputs = None, self._pad([(embeds[shared:], places[shared:]) for embeds, places in rows])
-        if shared:
-            cache = DynamicCache(config=self._text_config)
-            first = self._pad([(embeds[:shared], places[:shared]) for embeds, places in rows[:1]])
-            self._decoder(**first, past_key_values=cache, use_cache=True)
-            cache.batch_repeat_interleave(len(rows))
-            mask = inputs["attention_mask"]
-            inputs["attention_mask"] = torch.cat([mask.new_ones(len(rows), shared), mask], dim=1)
-        output = self._decoder(**inputs, past_key_values=cache, use_cache=cache is not None)
-        return output.last_hidden_state[:, -1]
+    def _prefill(
+        self, rows: list[Row], prefixes: Sequence[int], cache: DynamicCache | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Read the rows; ``prefixes`` numbers what each begins with, and each of those is read once.
+
+        Returns:
+            What the decoder makes of the last position of each row (B, D), the attention mask of all that was read
+            (B, W), and the last position id of each row (B,).
+        """
+        if len(set(prefixes)) == len(rows):
+            inputs, mask, places = self._pad(rows)
+            return self._read(inputs, mask, places, cache)[:, -1], mask, places[:, -1]
+        cache = DynamicCache(config=self._text_config) if cache is None else cache
+        owners = {prefix: row.prefix for prefix, row in zip(prefixes, rows, strict=True)}
+        inputs, mask, places = self._pad([owners[prefix] for prefix in range(len(owners))])
+        self._read(inputs, mask, places, cache)
+        index = torch.tensor(prefixes)  # on the CPU: layers may be spread over devices
+        cache.batch_select_indices(index)
+        # Padded behind, so that prefix and suffix stay neighbours: sliding windows count padding between them.
+        inputs, behind, places = self._pad([row.suffix for row in rows], side="right")
+        mask = torch.cat([mask[index], behind], dim=1)
+        states = self._read(inputs, mask, places, cache)
+        last = torch.arange(len(rows)), torch.tensor([len(row.after) - 1 for row in rows])
+        return states[last], mask, places[last]
+
+    def _read(self, inputs: dict[str, Tensor], mask: Tensor, places: Tensor, cache: DynamicCache | None) -> Tensor:
+        """(B, W, D): one forward of the decoder, behind what ``cache`` holds, which it joins."""
+        return self._decoder(
+            **inputs, attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=cache is not None
+        ).last_hidden_state
+
+    def _text_inputs(self, ids: Sequence[int] | Tensor) -> dict[str, Tensor]:
+        """What the decoder is given at text tokens: tensors by argument name, each beginning with the shape of ids."""
+        return {"inputs_embeds": self._embed(ids)}
+
+    def _audio_inputs(self, tokens: Tensor) -> dict[str, Tensor]:
+        """The same at audio tokens (n, D)."""
+        return {"inputs_embeds": tokens.to(self.device, self.dtype)}
 
     def _rows(
         self,
@@ -185,11 +220,8 @@ class DecoderLLM(SpeechLLM):
         positions: Sequence[Tensor] | None,
         total: Sequence[int] | None,
         room: int = 0,
-    ) -> list[tuple[Tensor, Tensor]]:
-        """Embeddings (W, D) and position ids (W,) int64 of each row.
-
-        ``room``: positions that must stay free behind every row.
-        """
+    ) -> list[Row]:
+        """Checked. ``room``: positions that must stay free behind every row."""
         if positions is not None and total is None:
             raise ValueError("positions without total; give the audio tokens of each whole recording, too")
         sizes = {len(rows) for rows in (audio, prompts, positions, total) if rows is not None}
@@ -197,31 +229,32 @@ class DecoderLLM(SpeechLLM):
             raise ValueError(f"{len(audio)} audio rows for {len(prompts)} prompts; every list holds one entry a row")
         rows = []
         for row, (tokens, prompt) in enumerate(zip(audio, prompts, strict=True)):
-            tokens = tokens.to(self.device, self.dtype)
-            embeds = torch.cat([self._embed(prompt.before), tokens, self._embed(prompt.after)])
-            if positions is None:
-                place = torch.arange(len(embeds))
-            else:
-                place = _original_places(prompt, positions[row].cpu(), total[row], len(tokens))
+            index, count = (None, None) if positions is None else (positions[row], total[row])
+            places = position_ids(prompt, len(tokens), index, count)
             limit = self.max_positions - room
-            if len(place) and place[-1] >= limit:
+            if len(places) and places[-1] >= limit:
                 where = f"row {row}: " if len(prompts) > 1 else ""
                 raise ValueError(
-                    f"{where}{int(place[-1]) + 1} positions ({len(tokens)} audio tokens), but {self.name} reads "
+                    f"{where}{int(places[-1]) + 1} positions ({len(tokens)} audio tokens), but {self.name} reads "
                     f"{limit} at most; keep fewer audio tokens"
                 )
-            rows.append((embeds, place))
+            rows.append(Row(prompt.before, tokens, prompt.after, places))
         return rows
 
-    def _pad(self, rows: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-        """One left-padded batch for the decoder: embeddings (B, W, D), attention mask and position ids (B, W) int64."""
-        embeds, places = zip(*rows, strict=True)
-        parts = {"inputs_embeds": embeds, "attention_mask": [torch.ones_like(row) for row in places]}
-        parts["position_ids"] = places
-        return {
-            name: pad_sequence(part, batch_first=True, padding_side="left").to(self.device)
-            for name, part in parts.items()
+    def _pad(self, rows: list[Row], side: str = "left") -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """One batch for the decoder: its inputs by name (B, W, ..), attention mask and position ids (B, W) int64."""
+        parts = [
+            (self._text_inputs(row.before), self._audio_inputs(row.audio), self._text_inputs(row.after)) for row in rows
+        ]
+        joined = {name: [torch.cat([part[name] for part in row]) for row in parts] for name in parts[0][0]}
+        joined["mask"] = [torch.ones_like(row.places) for row in rows]
+        joined["places"] = [row.places for row in rows]
+        padded = {
+            name: pad_sequence(part, batch_first=True, padding_side=side).to(self.device)
+            for name, part in joined.items()
         }
+        mask, places = padded.pop("mask"), padded.pop("places")
+        return padded, mask, places
 
 
 class AudioTokenLLM(DecoderLLM):
@@ -253,23 +286,6 @@ class AudioTokenLLM(DecoderLLM):
 
     def _config_audio_id(self) -> int:
         return self._model.config.audio_token_id
-
-
-def _shared(audio: Sequence[Tensor], prompts: Sequence[Prompt], positions: Sequence[Tensor] | None) -> int:
-    """Positions with which all rows begin alike: prompt and audio, where every row has the very same audio tensor."""
-    first = prompts[0].before
-    same = len(prompts) > 1 and all(prompt.before == first and prompt.after for prompt in prompts)
-    same = same and all(tokens is audio[0] for tokens in audio)
-    same = same and (positions is None or all(place is positions[0] for place in positions))
-    return len(first) + len(audio[0]) if same else 0
-
-
-def _original_places(prompt: Prompt, index: Tensor, total: int, tokens: int) -> Tensor:
-    """Position ids (W,) of a row whose audio tokens stay where they were among ``total``."""
-    if len(index) != tokens or (tokens and not 0 <= int(index.min()) <= int(index.max()) < total):
-        raise ValueError(f"positions hold {len(index)} indices for {tokens} audio tokens, each to be below {total}")
-    start = len(prompt.before)
-    return torch.cat([torch.arange(start), start + index, start + total + torch.arange(len(prompt.after))])
 
 
 def linear(projection: nn.Module, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:

@@ -15,14 +15,13 @@ import numpy as np
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
+from transformers import BatchFeature, PreTrainedConfig, PreTrainedModel, ProcessorMixin
 
 from speechprune.models.base import Prompt
 from speechprune.models.decoder import AudioTokenLLM
 from speechprune.models.loading import ModelFolder, Placement, load_processor, load_weights
 from speechprune.prompts import format_question
 
-PER_LAYER = "its layers also read embeddings of the token ids (per_layer_inputs), which this adapter does not carry"
 CODEC = "it reads audio as codec tokens, a part of its vocabulary, and not as embeddings at positions of their own"
 
 
@@ -39,8 +38,6 @@ class HuggingFace(AudioTokenLLM):
         "audioflamingo3": ("AudioFlamingo3ForConditionalGeneration", "AudioFlamingo3Processor"),
         "glmasr": ("GlmAsrForConditionalGeneration", "GlmAsrProcessor"),
         "granite_speech": ("GraniteSpeechForConditionalGeneration", "GraniteSpeechProcessor"),
-        "qwen2_5_omni": ("Qwen2_5OmniThinkerForConditionalGeneration", "Qwen2_5OmniProcessor"),
-        "qwen2_5_omni_thinker": ("Qwen2_5OmniThinkerForConditionalGeneration", "Qwen2_5OmniProcessor"),
         "qwen3_asr": ("Qwen3ASRForConditionalGeneration", "Qwen3ASRProcessor"),
         "qwen3_omni_moe": ("Qwen3OmniMoeThinkerForConditionalGeneration", "Qwen3OmniMoeProcessor"),
         "qwen3_omni_moe_thinker": ("Qwen3OmniMoeThinkerForConditionalGeneration", "Qwen3OmniMoeProcessor"),
@@ -48,7 +45,6 @@ class HuggingFace(AudioTokenLLM):
     model_types = tuple(classes)
     refused: ClassVar[dict[str, str]] = {
         "voxtral_realtime": "it adds each audio embedding to a text embedding, so that there is no audio token to drop",
-        **dict.fromkeys(("gemma3n", "gemma4"), PER_LAYER),
         **dict.fromkeys(("csm", "higgs_audio_v2", "kyutai_speech_to_text", "moshi"), CODEC),
     }
     window_seconds = 30.0
@@ -64,7 +60,7 @@ class HuggingFace(AudioTokenLLM):
     @classmethod
     def load(cls, folder: ModelFolder, placement: Placement) -> HuggingFace:
         model_class, processor_class = cls.classes[folder.model_type]
-        model = load_weights(getattr(transformers, model_class), folder, placement)
+        model = load_weights(getattr(transformers, model_class), folder, placement, cls._config(folder))
         if getattr(model.config, "has_lora_adapter", False):
             if not getattr(model, "_hf_peft_config_loaded", False):
                 raise ValueError(
@@ -73,6 +69,11 @@ class HuggingFace(AudioTokenLLM):
                 )
             model.enable_adapters()  # the models' own ``generate`` turns them off where it sees no audio features
         return cls(folder, model, load_processor(getattr(transformers, processor_class), folder))
+
+    @classmethod
+    def _config(cls, folder: ModelFolder) -> PreTrainedConfig | None:
+        """The configuration to load, where it is not the folder's as it stands."""
+        return None
 
     def project(self, states: Tensor) -> Tensor:
         return states.to(self.device, torch.float32)
@@ -95,7 +96,10 @@ class HuggingFace(AudioTokenLLM):
 
     def _inputs(self, windows: list[np.ndarray]) -> BatchFeature:
         """What the model is given for a batch of windows, with no text but the placeholder."""
-        text = [self._processor.audio_token] * len(windows)
+        return self._process([self._processor.audio_token] * len(windows), windows)
+
+    def _process(self, text: list[str], windows: list[np.ndarray]) -> BatchFeature:
+        """What the processor makes of texts with one placeholder each."""
         return self._processor(text=text, audio=windows, sampling_rate=self.sampling_rate, return_tensors="pt")
 
     def _count(self, window: np.ndarray) -> int:
@@ -150,8 +154,7 @@ class HuggingFace(AudioTokenLLM):
         chat = self._chat("?")
         before, after = self._split(chat)
         second = np.zeros(self.sampling_rate, dtype=np.float32)
-        inputs = self._processor(text=[chat], audio=[second], sampling_rate=self.sampling_rate, return_tensors="pt")
-        ids = inputs["input_ids"][0].tolist()
+        ids = self._process([chat], [second])["input_ids"][0].tolist()
         places = [place for place, token in enumerate(ids) if token == self._audio_id]
         first, end = places[0], places[-1] + 1
         if len(places) != end - first or ids[: len(before)] != before or ids[len(ids) - len(after) :] != after:

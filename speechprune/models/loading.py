@@ -12,7 +12,7 @@ import huggingface_hub
 import torch
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
-from transformers import BitsAndBytesConfig, PreTrainedModel, ProcessorMixin
+from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel, ProcessorMixin
 
 import speechprune
 
@@ -146,8 +146,17 @@ def _need(package: str, reason: str) -> None:
         raise ValueError(f"{reason} needs the package {package}; install it: pip install {package}")
 
 
-def load_weights(model_class: type[PreTrainedModel], folder: ModelFolder, placement: Placement) -> PreTrainedModel:
-    """The model of a folder, placed. ValueError where the weights are damaged or do not fit config.json."""
+def load_weights(
+    model_class: type[PreTrainedModel],
+    folder: ModelFolder,
+    placement: Placement,
+    config: PreTrainedConfig | None = None,
+) -> PreTrainedModel:
+    """The model of a folder, placed; ``config``: instead of config.json.
+
+    Raises:
+        ValueError: weights that are damaged or do not fit the configuration.
+    """
     options = placement.options()
     if (folder.path / "adapter_config.json").is_file():
         _need("peft", f"{folder.name} has a LoRA adapter, which")
@@ -155,7 +164,12 @@ def load_weights(model_class: type[PreTrainedModel], folder: ModelFolder, placem
             raise ValueError(f"{folder.name}: {folder.path} holds a LoRA adapter without adapter_model.safetensors")
     try:
         model, report = model_class.from_pretrained(
-            folder.path, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
+            folder.path,
+            config=config,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            **options,
         )
     except (OSError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"{folder.name}: cannot load the weights in {folder.path}: {error}") from error
