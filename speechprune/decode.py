@@ -183,7 +183,10 @@ class _Hypotheses:
 def _claim(folder: Path, system: System, model: SpeechLLM) -> None:
     """Write down what the rows in ``folder`` depend on; ValueError when that is not what they depended on before."""
     path = folder / "config.json"
-    mine = json.loads(json.dumps({"model": model.name, "fingerprint": model.fingerprint, **system.describe()}))
+    # Left out where it is the CPU's own: folders from before it was written stay valid.
+    precision = {} if model.dtype == torch.float32 else {"dtype": str(model.dtype).removeprefix("torch.")}
+    mine = {"model": model.name, "fingerprint": model.fingerprint, **precision, **system.describe()}
+    mine = json.loads(json.dumps(mine))
     if not path.exists():
         with atomic_write(path) as file:
             json.dump(mine, file, indent=2)

@@ -197,6 +197,16 @@ def test_an_experiment_of_other_options_is_refused(tmp_path, dump, model, tmp_pa
     assert run(dump, exp, config, model)[0].skipped == 24
 
 
+def test_rows_of_another_precision_are_refused(tmp_path, dump, model, monkeypatch):
+    config = config_of(tmp_path, systems=["original"])
+    monkeypatch.setattr(model, "dtype", torch.bfloat16)
+    run(dump, tmp_path / "exp", config, model)
+    assert json.loads((tmp_path / "exp/original/config.json").read_text())["dtype"] == "bfloat16"
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="holds rows with dtype 'bfloat16', this run has None; remove the folder"):
+        run(dump, tmp_path / "exp", config, model)
+
+
 @pytest.mark.parametrize("text", ["", "{", "3", "null"])
 def test_a_damaged_description_is_named(tmp_path, dump, model, text):
     config = config_of(tmp_path, systems=["full"])

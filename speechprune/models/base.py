@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -124,7 +124,7 @@ class SpeechLLM(ABC):
                 config, a bad option, a package that an option needs.
         """
         place = pick_device(device)
-        folder = ModelFolder.open(name_or_path, revision)
+        folder = replace(ModelFolder.open(name_or_path, revision), quantize=quantize)
         families = subclasses("speechprune.models", SpeechLLM)
         placement = Placement(place, pick_dtype(dtype, place), attention, device_map, quantize)
         for family in families.values():

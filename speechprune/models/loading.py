@@ -33,12 +33,14 @@ class ModelFolder:
         path: the folder.
         commit: of a hub model; None for a folder of the user's.
         config: config.json.
+        quantize: how the weights are quantised when they are loaded; None: not at all.
     """
 
     name: str
     path: Path
     commit: str | None
     config: dict = field(repr=False)
+    quantize: str | None = None
 
     @classmethod
     def open(cls, name_or_path: str | Path, revision: str | None = None) -> ModelFolder:
@@ -66,15 +68,19 @@ class ModelFolder:
         return self.config.get("model_type")
 
     def fingerprint(self) -> str:
-        """``name@commit`` of a hub model; else 16 hex digits over the contents of configuration and weights."""
+        """``name@commit`` of a hub model; else 16 hex digits over the contents of configuration and weights.
+
+        Weights that are quantised on the way are others: ``-4bit`` behind it.
+        """
+        quantized = f"-{self.quantize}" if self.quantize else ""
         if self.commit:
-            return f"{self.name}@{self.commit}"
+            return f"{self.name}@{self.commit}{quantized}"
         total = hashlib.sha256()
         files = [self.path / name for name in _IDENTITY if (self.path / name).is_file()]
         for file in files + sorted(self.path.glob("*.safetensors")):
             with file.open("rb") as handle:
                 total.update(f"{file.name} {hashlib.file_digest(handle, 'sha256').hexdigest()}\n".encode())
-        return total.hexdigest()[:16]
+        return total.hexdigest()[:16] + quantized
 
 
 def _is_path(name: str) -> bool:
