@@ -5,5 +5,9 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["speechprune", "speechprune.*"]), "speechprune.recipes"],
     package_dir={"speechprune.recipes": "recipes"},
-    package_data={"speechprune.mini": ["checkpoint/*"], "speechprune.recipes": ["*.yaml"]},
+    package_data={
+        "speechprune.mini": ["checkpoint/*"],
+        "speechprune.recipes": ["*.yaml"],
+        "speechprune.report.page": ["*.html", "*.css", "*.js"],
+    },
 )
