@@ -29,6 +29,8 @@ declare +x \
   constraint="" \
   max_jobs_run="" \
   retries="" \
+  detach=false \
+  embedding="" \
   train=false \
   train_sets=train,dev
 
@@ -70,7 +72,7 @@ Stages, chosen by --stage FIRST --stop-stage LAST:
   2  features  $data, model $model -> $dump/
   3  decode    $dump/, $config, model $model -> $exp/<system>/hyp.*.jsonl
   4  score     $exp/<system>/hyp.*.jsonl -> $exp/RESULTS.md, score.json, score.csv
-  5  report    $exp/score.json -> figures in $exp/
+  5  report    $exp/, $data, $dump/, model $model -> $exp/report.html, figures/
 With --train true, stages 0 and 1 make the training sets too, and a model is trained before stage 2:
      train     data/$(braces "$train_sets")/cuts.jsonl.gz, conf/train.yaml -> exp/train_mini/model
 
@@ -98,6 +100,8 @@ END
     constraint "$constraint" "" \
     max-jobs-run "$max_jobs_run" "with slurm: jobs of an array that run at once" \
     retries "$retries" "with slurm: times that a failed job is tried again" \
+    detach "$detach" "true, with slurm: submit stages 2 to 5 as jobs that wait for one another, and leave" \
+    embedding "$embedding" "true or false: stage 5 loads the model to draw its tokens; with slurm, false if not given" \
     train "$train" "true: train the mini model and go on with it" \
     train-sets "$train_sets" "the sets it is trained on"
 }
@@ -106,6 +110,7 @@ END
 . "$HERE/cmd.sh"
 # shellcheck source-path=SCRIPTDIR source=../utils/parse_options.sh
 . "$HERE/../utils/parse_options.sh"
+arguments=("$@")
 
 # require OPTION REGEX WISH: the option's value must match the whole of REGEX.
 require() {
@@ -127,6 +132,10 @@ require corpus '[A-Za-z0-9_-]+' "the name of a corpus, such as mini_sir"
 require sets "$list" "a list of sets, such as test or test,dev"
 require train-sets "$list" "a list of sets, such as train,dev"
 require train 'true|false' "true or false"
+require detach 'true|false' "true or false"
+require embedding '|true|false' "true or false"
+[[ $detach == false || $cmd != local ]] || fail "--detach: jobs of this machine end with the driver; give --cmd slurm"
+[[ $detach == false || -z $retries ]] || fail "--retries: after --detach nobody is there to try again; leave one out"
 settle
 [[ -n $model_name && $model_name != . && $model_name != .. ]] || fail "--model: '$model' is not a model's name or folder"
 ((stop_stage < 3 || stage > 3)) || [[ -f $config ]] || fail "--config: there is no file '$config' in $PWD"
@@ -138,15 +147,6 @@ command -v speechprune >/dev/null || fail "the command speechprune is not instal
 
 wanted() {
   ((stage <= $1 && $1 <= stop_stage))
-}
-
-# run_jobs LOG COMMAND ...: COMMAND runs nj times at once with JOB replaced; the jobs share the cores.
-run_jobs() {
-  local threads=$(($(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN) / nj))
-  if [[ $cmd == local ]]; then # elsewhere, the cores of this machine say nothing
-    export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
-  fi
-  "${job_command[@]}" "JOB=1:$nj" "$@"
 }
 
 if wanted 0; then
@@ -164,32 +164,48 @@ if [[ $train == true ]] && ((stage <= 2 && stop_stage >= 2)); then
   "$HERE/train_mini.sh" data exp/train_mini
 fi
 
+submitted=""
 for set in ${sets//,/ }; do
   dump=dump/$model_name/$set
   exp=exp/$model_name/$set
+  after=""
 
   if wanted 2; then
     log "Stage 2: features: data/$set -> $dump"
-    run_jobs "$dump/log/features.JOB.log" \
-      speechprune features "data/$set/cuts.jsonl.gz" "$dump" --model "$model" --job "JOB/$nj"
+    run_jobs "$dump/log/features.JOB.log" features "data/$set/cuts.jsonl.gz" "$dump"
   fi
 
   if wanted 3; then
     log "Stage 3: decode: $dump -> $exp"
-    run_jobs "$exp/log/decode.JOB.log" \
-      speechprune decode "$dump" "$exp" --config "$config" --model "$model" --job "JOB/$nj"
+    run_jobs "$exp/log/decode.JOB.log" decode "$dump" "$exp" --config "$config"
+  fi
+
+  if [[ $detach == true ]] && ((stop_stage >= 4)); then
+    log "Stages 4 to $stop_stage: one job, without a GPU: $exp -> $exp"
+    run --gpu 0 "$exp/log/score.log" "$HERE/sir.sh" "${arguments[@]}" --stage $((stage > 4 ? stage : 4)) \
+      --sets "$set" --cmd local --detach false --embedding "${embedding:-false}"
+    continue
   fi
 
   if wanted 4; then
     log "Stage 4: score: $exp -> $exp/RESULTS.md"
-    speechprune score "$exp" --cuts "data/$set/cuts.jsonl.gz"
+    speechprune score "$exp" --cuts "data/$set/cuts.jsonl.gz" --model "$model"
     cat "$exp/RESULTS.md"
   fi
 
   if wanted 5; then
-    log "Stage 5: report: $exp/score.json -> figures in $exp"
-    speechprune report "$exp"
+    log "Stage 5: report: $exp, data/$set, $dump -> $exp/report.html"
+    tokens=()
+    if [[ ${embedding:-$([[ $cmd == local ]] && echo true)} == true ]]; then
+      tokens=(--dump "$dump" --model "$model")
+    fi
+    speechprune report "$exp" --cuts "data/$set/cuts.jsonl.gz" "${tokens[@]}"
   fi
 done
 
-log "Stages $stage to $stop_stage of $corpus: done in $SECONDS s"
+if [[ -n $submitted ]]; then
+  log "Stages $stage to $stop_stage of $corpus: submitted:$submitted. What becomes of them, from any shell:"
+  show_status "dump/$model_name" "exp/$model_name"
+else
+  log "Stages $stage to $stop_stage of $corpus: done in $SECONDS s"
+fi

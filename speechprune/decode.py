@@ -144,8 +144,9 @@ class _Hypotheses:
         self.recordings: set[str] = set()
         self._failures: set[tuple[Key, str]] = set()  # with the error
         current = {cut.id: cut.custom.get("source_hash") for cut in cuts}
+        mine = {f"hyp.{job}.jsonl" for job in range(1, shard.jobs + 1)}
         for path in sorted(folder.glob("hyp.*.jsonl")):
-            if path.name not in {f"hyp.{job}.jsonl" for job in range(1, shard.jobs + 1)}:
+            if path.name not in mine:
                 with suppress(WriteError):  # a job of an earlier run, which no job of this one would mend
                     open_append(path).close()
             for row in filter(is_row, read_jsonl(path, found := [])):

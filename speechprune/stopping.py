@@ -1,4 +1,4 @@
-"""Ending a stage early and in order: a signal lets the step at hand finish, and the exit status asks for a new start."""
+"""Ending a stage early and in order: a signal lets the step at hand finish, the exit status asks for a new start."""
 
 from __future__ import annotations
 

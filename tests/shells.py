@@ -12,11 +12,13 @@ UNWANTED = {"SPEECHPRUNE_CMD", "OMP_NUM_THREADS", "MAKEFLAGS", "MFLAGS", "MAKELE
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in UNWANTED}
 
 
-def bash(*words: str | Path, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+def bash(
+    *words: str | Path, cwd: Path, env: dict[str, str] | None = None, seconds: float = 30.0
+) -> subprocess.CompletedProcess:
     """Run a script without a terminal; ``env`` is added to the environment."""
     words, env = ["bash", *map(str, words)], {**ENVIRONMENT, **(env or {})}
     null = subprocess.DEVNULL
-    return subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, timeout=30, stdin=null)
+    return subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, timeout=seconds, stdin=null)
 
 
 def wait_for(condition, seconds: float = 10.0):

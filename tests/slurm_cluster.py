@@ -3,6 +3,8 @@
 The Debian packages are fetched once with apt-get and unpacked into a cache folder. Jobs run as processes of this
 machine; its GPUs are pretended. Partitions: main (default), high (preempts the others, whose jobs are requeued),
 sudden (without the warning), short (one minute).
+
+To try something on it: ``python tests/slurm_cluster.py COMMAND [ARGUMENT ...]``, such as ``bash``.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -70,7 +73,7 @@ class Cluster:
 
     def configuration(self, node: str) -> str:
         user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
-        controller, daemon = free_ports(2)
+        controller, daemon = free_ports()
         # cred_expire, at least 5 s, is also what a requeued job waits, by default 120 s. EnforcePartLimits=NO lets jobs
         # pend that can never start, as many sites do. The grace time warns a job before it is preempted.
         return f"""\
@@ -173,12 +176,16 @@ PartitionName=short Nodes={node} MaxTime=1 State=UP PriorityTier=1 GraceTime=5
                 continue
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [server.getsockname()[1] for server in sockets]
-    for server in sockets:
-        server.close()
-    return ports
+def free_ports() -> tuple[int, int]:
+    """Below those that the kernel gives to connections, and from another place for each process of tests."""
+    start = 20_000 + os.getpid() * 2 % 10_000
+    for port in range(start, start + 2_000, 2):
+        try:
+            with socket.create_server(("127.0.0.1", port)), socket.create_server(("127.0.0.1", port + 1)):
+                return port, port + 1
+        except OSError:
+            continue
+    raise RuntimeError(f"no two free ports from {start} on")
 
 
 def packages() -> Path:
@@ -233,3 +240,17 @@ def cluster() -> Iterator[Cluster]:
     finally:
         left = cluster.stop()
     assert not left, f"processes of the cluster that had to be killed: {left}"
+
+
+def main(command: list[str]) -> int:
+    """Run a command where a cluster of its own is found."""
+    cluster = Cluster(packages())
+    try:
+        cluster.start()
+        return subprocess.run(command, env=cluster.env).returncode
+    finally:
+        cluster.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:] or ["bash"]))

@@ -22,7 +22,7 @@ from speechprune.cli import main
 from speechprune.cuts import read_cuts, write_cuts
 
 STAGES = ["download", "prepare", "features", "decode", "score", "report"]
-COMMANDS = [*STAGES, "ask", "profile", "validate", "describe", "train-mini"]
+COMMANDS = [*STAGES, "ask", "profile", "bench", "validate", "describe", "train-mini"]
 ASK = ["What colour is the bag?", "--choice", "red", "--choice", "blue"]
 
 

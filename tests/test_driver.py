@@ -4,79 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from shells import ENVIRONMENT, ROOT, alive, bash, pids_in, wait_for
-
-# Records what it is called with, one line a call, and writes what the driver reads back.
-FAKE = """#!/usr/bin/env bash
-printf '%s\\x1f' "$@" | sed 's/\\x1f$/\\n/' >> "$CALLS"
-printf '%s %s\\n' "$1" "${OMP_NUM_THREADS:-none}" >> "$CALLS.threads"
-if [[ ${FAIL:-} == "$1" ]]; then echo "the reason"; exit 3; fi
-if [[ ${SLEEP:-} == "$1" ]]; then echo $$ > "$CALLS.pid"; exec sleep 60; fi
-if [[ $1 == score ]]; then mkdir -p "$2"; echo "| table of $2 |" > "$2/RESULTS.md"; fi
-"""
-
-
-class Recipe:
-    """A copy of the shell rooms, with a recording `speechprune` first in the PATH."""
-
-    def __init__(self, folder: Path) -> None:
-        self.top = folder / "a checkout"
-        for room in ("local", "utils"):
-            shutil.copytree(ROOT / room, self.top / room, ignore=shutil.ignore_patterns("site.sh", "__pycache__"))
-        self.egs = self.top / "egs" / "mini_sir"
-        (self.egs / "conf").mkdir(parents=True)
-        (self.egs / "conf" / "decode.yaml").write_text("")
-        shutil.copy(ROOT / "egs/mini_sir/run.sh", self.egs)
-        bin_dir = folder / "bin"
-        bin_dir.mkdir()
-        (bin_dir / "speechprune").write_text(FAKE)
-        (bin_dir / "speechprune").chmod(0o755)
-        self.record = folder / "calls"
-        self.env = {"PATH": f"{bin_dir}:{Path(sys.executable).parent}:{os.environ['PATH']}", "CALLS": str(self.record)}
-
-    def run(self, *words: str, env: dict | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess:
-        return bash(self.egs / "run.sh", *words, cwd=cwd or self.egs, env={**self.env, **(env or {})})
-
-    def calls(self) -> list[list[str]]:
-        """The calls recorded, parallel jobs in the order of their numbers."""
-        lines = self.record.read_text().splitlines() if self.record.exists() else []
-        calls = [line.split("\x1f") for line in lines]
-        order = ["download", "prepare", "train-mini", "features", "decode", "score", "report"]
-        assert [order.index(call[0]) for call in calls] == sorted(order.index(call[0]) for call in calls)
-        return sorted(calls, key=lambda call: (order.index(call[0]), call[-1]))
+from driving import ALL, Recipe, decode, features, report, score
+from shells import ENVIRONMENT, alive, pids_in, wait_for
 
 
 @pytest.fixture
 def recipe(tmp_path):
     return Recipe(tmp_path)
-
-
-def decode(job: str, model: str = "mini", name: str = "mini", set_name: str = "test") -> list[str]:
-    folders = [f"dump/{name}/{set_name}", f"exp/{name}/{set_name}"]
-    return ["decode", *folders, "--config", "conf/decode.yaml", "--model", model, "--job", job]
-
-
-def features(job: str, model: str = "mini", name: str = "mini", set_name: str = "test") -> list[str]:
-    return ["features", f"data/{set_name}/cuts.jsonl.gz", f"dump/{name}/{set_name}", "--model", model, "--job", job]
-
-
-ALL = [
-    ["download", "mini_sir", "downloads/mini_sir", "--sets", "test", "--nj", "2"],
-    ["prepare", "mini_sir", "downloads/mini_sir", "data", "--sets", "test"],
-    features("1/2"),
-    features("2/2"),
-    decode("1/2"),
-    decode("2/2"),
-    ["score", "exp/mini/test", "--cuts", "data/test/cuts.jsonl.gz"],
-    ["report", "exp/mini/test"],
-]
 
 
 def test_all_stages(recipe):
@@ -143,9 +83,7 @@ def test_several_sets(recipe):
     assert [call[-1 if call[0] == "prepare" else -3] for call in recipe.calls()] == ["test,dev", "test,dev"]
     recipe.record.unlink()
     assert recipe.run("--sets", "test,dev", "--stage=4", "--stop-stage=4").returncode == 0
-    assert sorted(recipe.calls()) == [
-        ["score", f"exp/mini/{name}", "--cuts", f"data/{name}/cuts.jsonl.gz"] for name in ("dev", "test")
-    ]
+    assert recipe.calls() == [score(set_name="test"), score(set_name="dev")]
 
 
 def test_training(recipe):
@@ -158,8 +96,8 @@ def test_training(recipe):
         ["train-mini", "data", "exp/train_mini", "--config", "conf/train.yaml"],
         features("1/1", model, "model"),
         decode("1/1", model, "model"),
-        ["score", "exp/model/test", "--cuts", "data/test/cuts.jsonl.gz"],
-        ["report", "exp/model/test"],
+        score(model, "model"),
+        report(model, "model"),
     ]
 
 
@@ -184,7 +122,7 @@ def test_help_shows_stages_paths_and_options(recipe):
         r"2  features +data/{test,dev}/cuts.jsonl.gz, .* -> dump/big/{test,dev}/$",
         r"3  decode +dump/big/{test,dev}/, conf/decode.yaml, .* -> exp/big/{test,dev}/<system>/hyp.\*.jsonl$",
         r"4  score .* -> exp/big/{test,dev}/RESULTS.md, score.json, score.csv$",
-        r"5  report +exp/big/{test,dev}/score.json -> ",
+        r"5  report .* -> exp/big/{test,dev}/report.html, ",
         r"--stage +0 ",
         r"--stop-stage +5 ",
         r"--corpus-dir +downloads/mini_sir ",
@@ -220,6 +158,9 @@ def test_help_lists_every_option(recipe):
         (["--model", "."], "--model: '.'"),
         (["--config", "none.yaml"], "--config: there is no file 'none.yaml'"),
         (["--cmd", "pbs"], "--cmd: pbs is unknown; the valid ones are: local slurm"),
+        (["--detach", "yes"], "--detach: 'yes' is not true or false"),
+        (["--detach", "true"], "--detach: jobs of this machine end with the driver; give --cmd slurm"),
+        (["--cmd=slurm", "--detach=true", "--retries=1"], "--retries: after --detach nobody is there to try again"),
     ],
 )
 def test_a_wrong_value_stops_the_driver_before_any_stage(recipe, words, message):
@@ -256,6 +197,14 @@ def test_site_settings_are_defaults(recipe):
     recipe.run("--stop-stage=0")
     recipe.run("--stop-stage=0", "--nj=1")
     assert sorted(call[-1] for call in recipe.calls()) == ["1", "3"]
+
+
+def test_a_recipes_own_slurm_conf_is_read(recipe):
+    (recipe.egs / "conf" / "slurm.conf").write_text("command sites_sbatch\n")
+    result = recipe.run("--stage=2", env={"SPEECHPRUNE_CMD": "slurm"})
+    assert result.returncode == 1
+    assert "cannot start sites_sbatch" in result.stderr
+    assert recipe.calls() == []
 
 
 def test_path_sh_finds_the_checkouts_own_environment(recipe):

@@ -87,7 +87,10 @@ def test_the_recipes_configurations_load(path):
 BAD = {
     "not yaml": ("systems: [original", "is not YAML: .* line 1, column 10"),
     "not text": ("systems: \udcff", "is not YAML: .*invalid start byte|is not YAML: .*unacceptable"),
-    "empty": ("", "expected a mapping with the keys systems, rates, query, positions, permute, mode, seed, batch_tokens"),
+    "empty": (
+        "",
+        "expected a mapping with the keys systems, rates, query, positions, permute, mode, seed, batch_tokens",
+    ),
     "a list": ("[original]", "expected a mapping with the keys systems, "),
     "unknown option": ("system: [full]", "unknown option 'system'; choose from: systems, rates, "),
     "no systems": ("rates: [0.2]", "systems: expected a list with at least one system"),

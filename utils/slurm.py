@@ -21,7 +21,7 @@ names a failing one on stderr with the end of its log, and cancels all at SIGINT
   --dry-run                print the batch script and submit nothing
 
 An option with an empty value is one not given. `status` says of the arrays whose logs are below the folders (default:
-here) what is running, done, failed and why; its exit status is 1 when a job failed.
+here) what is running, done, failed and why; its exit status is 1 when a job failed or rows are missing.
 Exit status: 0, 1 when a job failed or could not be submitted, 2 for wrong usage, 128 + number after a signal.
 """
 
@@ -37,7 +37,7 @@ from run import die_with_parent
 from slurm_call import RefusedError, parse, prepare, submit
 from slurm_script import UsageError, spans
 from slurm_state import Run, Task, shown
-from slurm_watch import TAILS, Screen, Watch, tail_of
+from slurm_watch import TAILS, Rows, Screen, Watch, tail_of
 
 
 def status(words: list[str]) -> int:
@@ -63,14 +63,16 @@ def below(folder: Path) -> list[Run]:
 
 
 def describe(run: Run, tasks: list[Task]) -> int:
-    """Print one run; returns how many of its jobs failed."""
+    """Print one run; returns how many of its jobs failed, where all ended well 1 if rows are missing."""
     groups: dict[str, list[Task]] = {}
     for task in tasks:
         groups.setdefault(task.state, []).append(task)
     counts = ", ".join(
         f"{len(groups[state])} {state}" for state in ("done", "running", "pending", "failed") if state in groups
     )
-    print(f"{shown(run.job.log_pattern)}: job {' '.join(run.ids)}: {counts}")
+    rows = Rows(run)
+    complete, counted = rows.final(0) if len(groups.get("done", [])) == len(tasks) else (True, rows.ask())
+    print(f"{shown(run.job.log_pattern)}: job {' '.join(run.ids)}: {counts}" + (f", {counted}" if counted else ""))
     for state in ("running", "pending"):
         reasons: dict[str, list[int]] = {}
         for task in groups.get(state, []):
@@ -82,7 +84,7 @@ def describe(run: Run, tasks: list[Task]) -> int:
         log = run.job.log_of(task.index)
         tail = tail_of(log) if number < TAILS else ""
         print(f"  {run.job.label(task.index)} ({task.place}) failed: {task.why}; log: {shown(log)}{tail}")
-    return len(groups.get("failed", []))
+    return len(groups.get("failed", [])) + (not complete)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from slurm_script import Config, Job, UsageError, dashed, read_config, spans
@@ -31,6 +32,7 @@ class Call:
     config: Config
     given: dict[str, str]  # options that slurm.conf maps
     own: dict[str, str]
+    progress: list[str] = field(default_factory=list)  # the words of --progress-command
 
     def number(self, option: str, least: int) -> int | None:
         text = self.own.get(option)
@@ -76,15 +78,24 @@ def parse(words: list[str]) -> Call:
     directory = str(Path.cwd())
     root = "/" if Path(log).is_absolute() else directory
     job = Job(directory, os.path.normpath(log).lstrip("/"), root, variable, command)
-    call = Call(job, indices, config, given, own)
+    call = Call(job, indices, config, given, own, progress_words(own.get("progress_command", "")))
     call.flags(indices)
     call.number("retries", 0)
-    for option in ("retries", "progress_command"):
-        if "detach" in own and option in own:
-            raise UsageError(f"--{dashed(option)} needs a call that waits; leave out --detach")
+    if "detach" in own and "retries" in own:
+        raise UsageError("--retries needs a call that waits; leave out --detach")
     if not re.fullmatch(r"\d+(,\d+)*", own.get("depend", "0")):
         raise UsageError(f"--depend: {own['depend']!r} is not the id of a job, or several separated by commas")
     return call
+
+
+def progress_words(text: str) -> list[str]:
+    """The command, found now: `status` may be called where the PATH is another."""
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"--progress-command: {error}: {text!r}") from None
+    found = shutil.which(words[0]) if words else None
+    return [str(Path(found).absolute()), *words[1:]] if found else words
 
 
 def split_options(words: list[str]) -> tuple[dict[str, str], list[str]]:
@@ -128,7 +139,7 @@ def prepare(call: Call) -> Run:
                 f"{alive[0].state}; wait for it, or type: scancel {' '.join(earlier.ids)}"
             )
         shutil.rmtree(earlier.folder, ignore_errors=True)
-    run = Run.create(call.job, call.indices)
+    run = Run.create(call.job, call.indices, call.progress)
     (run.folder / "script.sh").write_text(call.script(run.folder), encoding="utf-8", errors="surrogateescape")
     for log in logs:
         log.parent.mkdir(parents=True, exist_ok=True)

@@ -56,6 +56,7 @@ class Task:
     place: str = ""  # Slurm's id of the task and its node: "12_3 on node7"
     again: bool = False  # a failure that another try may cure
     waiting: bool = False  # in Slurm's queue
+    restarts: int = 0
 
     @property
     def remarkable(self) -> bool:
@@ -73,9 +74,10 @@ class Run:
         self.noted: dict[int, list[str]] = {}  # job id, cause
 
     @classmethod
-    def create(cls, job: Job, indices: list[int]) -> Run:
+    def create(cls, job: Job, indices: list[int], progress: list[str]) -> Run:
         job.folder.mkdir(parents=True, exist_ok=True)
         facts = {"job": asdict(job), "indices": spans(indices), "time": time.time(), "submissions": []}
+        facts |= {"progress": progress}
         return cls(Path(tempfile.mkdtemp(prefix=f"{job.name}.", dir=job.folder)), facts)
 
     @classmethod
@@ -156,7 +158,8 @@ class Run:
         if records is None:
             return Task(index, "running", "unless Slurm's controller, which does not answer, knows better", place)
         verdict = judge(code, restarts, record, time.monotonic() - seen > SETTLE_SECONDS)
-        return Task(index, *verdict[:2], place, verdict[2], record.get("JobState") in WAITING)
+        waiting, starts = record.get("JobState") in WAITING, int(record.get("Restarts", 0))
+        return Task(index, *verdict[:2], place, verdict[2], waiting, starts)
 
     def note(self, task: Task) -> None:
         """Keep why a job failed: Slurm forgets ended jobs after some minutes."""

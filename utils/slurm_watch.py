@@ -21,7 +21,9 @@ FIRST_SECONDS = 2.0  # before the first question to the controller
 ASK_SECONDS = 10.0  # between two ...
 SOON_SECONDS = 1.0  # ... while a task has ended badly and Slurm is about to say why
 CANCEL_SECONDS = 60.0  # as long as cancelled tasks may take to end
-COUNT_SECONDS = 30.0  # between calls of the progress command
+COUNT_SECONDS = 30.0  # between calls of the progress command, or ...
+COUNT_SHARE = 0.1  # ... longer, so that it runs for this share of the time at most
+LATE_SECONDS = 10.0  # within which the last rows arrive on a slow shared file system
 LINE_SECONDS = 10.0  # between lines of progress where there is no terminal
 TAILS = 10  # failing jobs whose log is shown
 TAIL_LINES, TAIL_BYTES = 15, 65536
@@ -71,42 +73,55 @@ class Screen:
 class Rows:
     """What --progress-command says, asked in the background."""
 
-    def __init__(self, command: list[str]) -> None:
-        self.command, self.text, self.process, self.next = command, "", None, 0.0
+    def __init__(self, run: Run) -> None:
+        self.command, self.directory = run.facts.get("progress", []), run.job.directory
+        self.text, self.process, self.asked, self.next = "", None, 0.0, 0.0
 
     def poll(self) -> str:
-        """The last answer, such as "31022/40960", or ""."""
+        """The last answer, such as "31022/40960 rows", or ""."""
+        now = time.monotonic()
         if self.process and self.process.poll() is not None:
-            self.text, self.process = self.take(), None
-        if self.command and not self.process and time.monotonic() >= self.next:
+            self.text = self.take()
+            self.next = max(self.asked + COUNT_SECONDS, now + (now - self.asked) / COUNT_SHARE)
+        if self.command and not self.process and now >= self.next:
             self.start()
         return self.text
 
     def start(self) -> None:
-        self.next = time.monotonic() + COUNT_SECONDS
+        self.asked = self.next = time.monotonic()
         files = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         with contextlib.suppress(OSError):
-            self.process = subprocess.Popen(self.command, **files, text=True)  # noqa: S603
+            self.process = subprocess.Popen(self.command, **files, text=True, cwd=self.directory)  # noqa: S603
 
     def take(self) -> str:
-        lines = self.process.communicate()[0].splitlines()
+        lines = self.process.communicate()[0].splitlines() if self.process else []
+        self.process = None
         return lines[0].strip() if lines and re.search(r"\d+/\d+", lines[0]) else ""
 
-    def final(self) -> tuple[bool, str]:
-        """Whether all is there, and what to say about it."""
+    def ask(self) -> str:
+        """The answer of now."""
         if not self.command:
-            return True, ""
+            return ""
         if self.process:
             self.process.kill()
-            self.process.communicate()
-        self.process = None
+            self.take()
         self.start()
-        text = self.take() if self.process else ""
-        if not (match := re.search(r"(\d+)/(\d+)", text)):
-            return False, f"but --progress-command does not say DONE/EXPECTED: {shlex.join(self.command)}"
-        if int(match[1]) < int(match[2]):
-            return False, f"but only {text}: a job that was killed for memory may have exited with 0; see the logs"
-        return True, text
+        return self.take()
+
+    def final(self, patience: float = LATE_SECONDS) -> tuple[bool, str]:
+        """Whether all is there, and what to say about it. ``patience``: seconds to wait for what is not."""
+        if not self.command:
+            return True, ""
+        deadline = time.monotonic() + patience
+        while True:
+            text = self.ask()
+            if not (match := re.search(r"(\d+)/(\d+)", text)):
+                return False, f"but --progress-command does not say DONE/EXPECTED: {shlex.join(self.command)}"
+            if int(match[1]) >= int(match[2]):
+                return True, text
+            if time.monotonic() >= deadline:
+                return False, f"but only {text}: a job that was killed for memory may have exited with 0; see the logs"
+            time.sleep(patience / 4)
 
 
 class Watch:
@@ -115,10 +130,11 @@ class Watch:
     def __init__(self, call: Call, run: Run, signals: list[int], screen: Screen) -> None:
         self.call, self.run, self.signals, self.screen = call, run, signals, screen
         self.retries = call.number("retries", 0) or 0
-        self.rows = Rows(shlex.split(call.own.get("progress_command", "")))
+        self.rows = Rows(run)
         self.failed: dict[int, Task] = {}
         self.tasks: list[Task] = []
         self.remarked: set[str] = set()
+        self.restarts: dict[int, int] = {}
 
     def follow(self) -> int:
         delay, due, soon = POLL_SECONDS[0], time.monotonic() + FIRST_SECONDS, False
@@ -161,6 +177,8 @@ class Watch:
                 self.remark(f"pending: {task.why} (job {task.place}); waiting goes on")
         if hopeless:
             cancel(hopeless)
+        if again := [task for task in self.tasks if task.restarts > self.restarts.get(task.index, 0)]:
+            self.name_restarted(again)
 
     def remark(self, text: str) -> None:
         if (key := text.partition("(")[0]) not in self.remarked:
@@ -171,6 +189,17 @@ class Watch:
         log = self.run.job.log_of(task.index)
         tail = tail_of(log) if len(self.failed) <= TAILS else ""
         self.screen.say(f"{self.run.job.label(task.index)} ({task.place}) failed: {task.why}; log: {shown(log)}{tail}")
+
+    def name_restarted(self, tasks: list[Task]) -> None:
+        """One that was preempted, lost its node, was warned of its time limit or has asked for it."""
+        first = len(self.restarts)
+        self.restarts |= {task.index: task.restarts for task in tasks}
+        for task in tasks[: max(TAILS - first, 0)]:
+            log = self.run.job.log_of(task.index)
+            what = f"{self.run.job.label(task.index)} ({task.place}) was interrupted and starts again"
+            self.screen.say(f"{what} (restart {task.restarts}); log: {shown(log)}{tail_of(log)}")
+        if rest := tasks[max(TAILS - first, 0) :]:
+            self.screen.say(f"jobs {spans([task.index for task in rest])} were interrupted and start again")
 
     def show(self) -> None:
         done = sum(task.state == "done" for task in self.tasks)
@@ -199,6 +228,7 @@ class Watch:
         self.screen.say(f"trying again: jobs {spans(sorted(again))} as job {job}")
         for index in again:
             del self.failed[index]
+            self.restarts.pop(index, None)
         self.tasks = [Task(t.index, "pending", "submitted") if t.index in again else t for t in self.tasks]
         return True
 

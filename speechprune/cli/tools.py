@@ -11,9 +11,10 @@ import click
 
 from speechprune.cli.base import (
     PATH,
+    Loader,
     command,
-    load_model,
     with_model,
+    with_progress,
 )
 
 if TYPE_CHECKING:
@@ -42,26 +43,62 @@ def ask(
 
 
 @command
-@click.option(
-    "--model", default="mini", show_default=True, help="'mini' (ships), a folder with config.json, or a name."
-)
+@with_model
 @click.option("--audio-tokens", type=click.IntRange(1), help="What the decoder reads; by default Table I's rows.")
 @click.option("--text-tokens", default=107, show_default=True, type=click.IntRange(0), help="Of the prompt.")
 @click.option("--seconds", type=float, help="Length of the recording; by default what the audio tokens need.")
 @click.option("--measure", is_flag=True, help="Also load the weights and time the prefill on this machine.")
-@click.option("--device", default="auto", show_default=True, help="To measure with: auto, cpu, cuda, cuda:1, ...")
-@click.option("--dtype", default="auto", show_default=True, help="To measure with: auto, float32, float16 or bfloat16.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def profile(model: str, device: str, dtype: str, measure: bool, as_json: bool, **options) -> None:
+def profile(load: Loader, measure: bool, as_json: bool, **options) -> None:
     """What a prefill costs: Table I's columns, the true counts and, if asked, the time on this machine."""
-    import functools
     import json
 
     from speechprune.profiling import format_profile
     from speechprune.profiling import profile as run
 
-    result = run(model, load=functools.partial(load_model, model, device, dtype) if measure else None, **options)
+    result = run(load.model, load=load if measure else None, **options)
     click.echo(json.dumps(result) if as_json else format_profile(result))
+
+
+@command
+@click.argument("lines", metavar="[LINE]...", nargs=-1, type=click.Choice(["sweep", "pruning", "prefill"]))
+@click.option("--recordings", default=5, show_default=True, type=click.IntRange(2), help="Of the sweep.")
+@click.option("--cuts", type=PATH, help="A prepared set for the sweep; by default mini_sir's dev set is synthesised.")
+@click.option("--repeats", default=7, show_default=True, type=click.IntRange(2), help="Of pruning and prefill.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--out", type=PATH, help="Also write a Markdown page, such as docs/performance.md.")
+@with_model
+@with_progress
+def bench(
+    lines: tuple[str, ...],
+    recordings: int,
+    cuts: Path | None,
+    repeats: int,
+    as_json: bool,
+    out: Path | None,
+    load: Callable[[], SpeechLLM],
+    progress: bool,
+) -> None:
+    """Measure speed on this machine: the sweep, pruning's own cost and, with a GPU, the prefill.
+
+    \b
+    sweep    features + decode over Table I's systems against one question at a time; --model, --device .. are its
+    pruning  SpeechPrune beside the unpruned prefill at Qwen2-Audio-7B's sizes (5 GB of memory)
+    prefill  Qwen2-Audio-7B with random weights, unpruned and pruned; skipped without a GPU
+    """
+    import json
+    import shlex
+    import sys
+
+    from speechprune.bench import bench as run
+    from speechprune.bench import format_bench, page
+    from speechprune.files import atomic_write
+
+    result = run(lines or ("sweep", "pruning", "prefill"), load, cuts, recordings, repeats, progress)
+    click.echo(json.dumps(result) if as_json else format_bench(result))
+    if out is not None:
+        with atomic_write(out) as file:
+            file.write(page(result, shlex.join(["speechprune", *sys.argv[1:]])))
 
 
 @command
@@ -116,3 +153,24 @@ def train_mini(data: Path, out: Path, config: Path | None, parts: tuple[str, ...
         raise ValueError(f"unknown part {unknown[0]!r}; choose from: {', '.join(PARTS)}")
     settings = TrainConfig.from_yaml(config) if config else TrainConfig()
     MiniTrainer(settings, data, out).run(parts or PARTS)
+
+
+@command
+@click.argument("stage", type=click.Choice(["features", "decode"]))
+@click.argument("source", metavar="CUTS|DUMP", type=PATH)
+@click.argument("target", metavar="DUMP|EXP", type=PATH)
+@click.option("--config", type=PATH, help="As for decode, which needs it.")
+@click.option("--permute", type=click.Choice(["none", "cyclic"]), help="As for decode.")
+def progress(stage: str, source: Path, target: Path, config: Path | None, permute: str | None) -> None:
+    """Print how much of stage 2 or 3 is done, as DONE/EXPECTED recordings, or rows of all systems.
+
+    \b
+    speechprune progress features CUTS DUMP
+    speechprune progress decode DUMP EXP --config conf/decode.yaml
+    """
+    from speechprune.progress import count_recordings, count_rows
+
+    if (stage == "decode") != (config is not None):
+        raise click.UsageError("decode needs --config" if config is None else "--config belongs to decode")
+    counts = count_recordings(source, target) if config is None else count_rows(source, target, config, permute)
+    click.echo("{}/{} {}".format(*counts, "recordings" if config is None else "rows"))

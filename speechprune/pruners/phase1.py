@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from speechprune.pruners.base import PruneInputs, Pruner, top_indices
+from speechprune.pruners.base import PruneInputs, Pruner, block_size, top_indices
 from speechprune.pruners.options import check_options
 
+BLOCK = 2**19  # values of S turned into float64 at once on a CPU (4 MB)
 ROUNDING = 1e-9  # tokens: a share this close below a whole number counts as that number
 DECIMALS = 9  # similarities are ranked to this precision: equal tokens tie whatever the order of a sum
 
@@ -72,13 +73,33 @@ class Phase1(Pruner):
         T = T / norm(T)[..., None]
         padding = torch.arange(T.shape[1], device=T.device) >= lengths[:, None]
         query = T.masked_fill(padding[..., None], 0).sum(1) / lengths[:, None]
-        # The mean over the query of the cosines is one product with the mean of its unit vectors.
-        S = inputs.S.double()
-        similarity = ((S @ query[..., None])[..., 0] / norm(S)).masked_fill(~valid, 0)
+        similarity = cosines(inputs.S, query).masked_fill(~valid, 0)
         if not torch.isfinite(similarity).all():
             row = int((~torch.isfinite(similarity)).nonzero()[0, 0])
             raise ValueError(f"row {row}: the audio tokens or the query hold NaN or infinite values")
         return similarity
+
+
+def cosines(S: Tensor, query: Tensor) -> Tensor:
+    """(B, N) float64: products of each token's unit vector with its row's ``query`` (B, D) float64.
+
+    With the mean of the query's unit vectors this is the mean of the cosines. S is read in blocks of tokens, so that
+    hours of audio are never copied, and once where all rows are the same recording (a view of it, expanded).
+    """
+    shared = S.stride(0) == 0
+    if shared:
+        S, query = S[:1], query.T[None]  # (1, N, D), (1, D, B)
+    else:
+        query = query[..., None]  # (B, D, 1)
+    B, N, D = S.shape
+    size = min(N, max(1, block_size(BLOCK, S.device) // (B * D)))
+    found = query.new_empty(B, N, query.shape[2])
+    room = query.new_empty(B, size, D)  # once: an allocation a block would tear holes into the heap
+    for start in range(0, N, size):
+        tokens = S[:, start : start + size]
+        block = room[:, : tokens.shape[1]].copy_(tokens)
+        found[:, start : start + size] = block @ query / norm(block)[..., None]
+    return found[0].T if shared else found[..., 0]
 
 
 def allocate(scores: Tensor, sizes: Tensor, keep: int, remainder: str = "redistribute") -> Tensor:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from speechprune.pruners.base import FirstLayer, PruneInputs, Pruner, top_indices
+from speechprune.pruners.base import FirstLayer, PruneInputs, Pruner, best_first, block_size, first_indices, sign
 from speechprune.pruners.options import check_options
 
-BLOCK = 2**22  # attention weights held at once (32 MB in float64)
+BLOCK = 2**20  # attention weights held at once on a CPU (8 MB in float64)
+QUERIES = 64  # in a block, at least: fewer would read the keys too often
+EXACT = 2**23  # float32 adds up integers exactly as long as no sum passes 2^24; half of that, for the norms' rounding
+NOTHING = -100.0  # e^-100 beside 1 does not show in float64, and exp of far smaller numbers takes many times as long
 DECIMALS = 6  # log scores are ranked to this precision: equal tokens tie whatever the order of a sum
 
 
@@ -51,8 +54,9 @@ class Phase2(Pruner):
         return self.select_each(inputs, [keep])[0]
 
     def select_each(self, inputs: PruneInputs, keeps: Sequence[int]) -> list[Tensor]:
-        scores, valid = self.scores(inputs), inputs.valid()
-        return [top_indices(scores, valid, keep) for keep in keeps]
+        valid = inputs.valid()
+        order = best_first(self.scores(inputs), valid)
+        return [first_indices(order, valid, keep) for keep in keeps]
 
     @torch.no_grad()
     def scores(self, inputs: PruneInputs) -> Tensor:
@@ -71,8 +75,8 @@ class Phase2(Pruner):
             scores = -inputs.lengths.double().log()[:, None].expand(inputs.S.shape[:2])  # a softmax sums to 1
         else:
             scores = attention_received(*self.projections(inputs.S, layer), inputs.lengths, self.causal)
-        scores = scores.round(decimals=DECIMALS)
-        return scores.masked_fill(~torch.isfinite(inputs.S).all(-1), torch.nan)  # a sign would hide the fault
+        finite = torch.isfinite(inputs.S.amax(-1)) & torch.isfinite(inputs.S.amin(-1))
+        return scores.round(decimals=DECIMALS).masked_fill(~finite, torch.nan)  # a sign would hide the fault
 
     def _checked_layer(self, inputs: PruneInputs) -> FirstLayer:
         layer = inputs.first_layer
@@ -98,13 +102,19 @@ class Phase2(Pruner):
         return layer
 
     def projections(self, S: Tensor, layer: FirstLayer) -> tuple[Tensor, Tensor]:
-        """Q', K' (eqs. 10-11), each (B, heads, N, d_k) float64; key heads repeated under grouped-query attention."""
-        signs, projected = sign(S), []
-        for weight, bias, count in (
-            (layer.q_weight, layer.q_bias, layer.num_heads),
-            (layer.k_weight, layer.k_bias, layer.num_kv_heads),
+        """Q', K' (eqs. 10-11), each (B, heads, N, d_k); key heads repeated under grouped-query attention.
+
+        Integers in float32, or float64 where float32 might not multiply them exactly or where they are no integers.
+        """
+        with torch.autocast(S.device.type, enabled=False):
+            both = (sign(S, layer.signs.dtype) @ layer.signs.T).float()
+        projected = []
+        for x, bias, count in (
+            (both[..., : len(layer.q_weight)], layer.q_bias, layer.num_heads),
+            (both[..., len(layer.q_weight) :], layer.k_bias, layer.num_kv_heads),
         ):
-            x = (signs @ sign(weight).T).double()  # sums of +-1: exact in float32
+            if self.bias or self.rope:
+                x = x.double()
             if self.bias and bias is not None:
                 x = x + bias.double()
             x = x.unflatten(-1, (count, -1)).transpose(1, 2)
@@ -112,7 +122,19 @@ class Phase2(Pruner):
                 x = rotate(x, layer.rope_theta)
             x = x.repeat_interleave(layer.num_heads // count, dim=1)
             projected.append(x if self.heads == "per-head" else x.transpose(1, 2).flatten(2)[:, None])
-        return projected[0], projected[1]
+        Q, K = projected
+        return (Q, K) if exact_products(Q, K) else (Q.double(), K.double())
+
+
+def exact_products(Q: Tensor, K: Tensor) -> bool:
+    """Whether Q K^T is exact in the dtype it has, for integers: no sum on the way is above the norms' product."""
+    if Q.dtype == torch.float64:
+        return True
+    try:
+        full = torch.get_float32_matmul_precision() == "highest"  # others multiply in TF32 or bfloat16
+    except RuntimeError:  # set by torch's newer switches: not to be known here
+        full = False
+    return full and bool(Q.norm(dim=-1).amax() * K.norm(dim=-1).amax() < EXACT)
 
 
 def attention_received(Q: Tensor, K: Tensor, lengths: Tensor, causal: bool = False) -> Tensor:
@@ -121,31 +143,48 @@ def attention_received(Q: Tensor, K: Tensor, lengths: Tensor, causal: bool = Fal
     Binarised logits are integers in the thousands: most of a softmax underflows, so everything stays in logarithms.
 
     Args:
-        Q, K: (B, H, N, d_k) float64.
+        Q, K: (B, H, N, d_k) float32 where the products are exact in it, else float64.
         lengths: (B,) int64, valid tokens of each row.
         causal: queries see no later key; each key is averaged over the queries that see it.
     Returns:
         (B, N) float64, meaningless on padding.
     """
     B, H, N, d_k = Q.shape
+    block = block_size(BLOCK, Q.device)
+    rows = max(1, block // (H * N * N))
+    if rows < B:
+        parts = zip(Q.split(rows), K.split(rows), lengths.split(rows), strict=True)
+        return torch.cat([attention_received(*part, causal) for part in parts])
     index = torch.arange(N, device=Q.device)
     valid = index < lengths[:, None]
-    received = torch.full((B, N), -torch.inf, dtype=Q.dtype, device=Q.device)
-    for queries in index.split(max(1, BLOCK // (B * H * N))):
-        logits = (Q[:, :, queries] @ K.transpose(2, 3)).div_(d_k**0.5)
-        hidden = ~valid[:, None, None]
-        if causal:
-            hidden = hidden | (index > queries[:, None])
-        log_A = logits.masked_fill_(hidden, -torch.inf).log_softmax(-1)
-        log_A.masked_fill_(~valid[:, None, queries, None], -torch.inf)  # padding does not attend
-        received = torch.logaddexp(received, log_A.logsumexp((1, 2)))
+    padded = not bool(valid.all())
+    received = torch.full((B, N), -torch.inf, dtype=torch.float64, device=Q.device)
+    heads = min(H, max(1, block // (B * N * min(N, QUERIES))))
+    for queries, keys, places in _blocks(Q, K, heads, max(1, block // (B * heads * N))):
+        with torch.autocast(Q.device.type, enabled=False):
+            logits = (queries @ keys).double().mul_(d_k**-0.5)
+        if padded or causal:
+            hidden = ~valid[:, None, None]
+            if causal:
+                hidden = hidden | (index > places[:, None])
+            logits.masked_fill_(hidden, -torch.inf)
+        log_A = logits.log_softmax(-1)
+        if padded:
+            log_A.masked_fill_(~valid[:, None, places, None], -torch.inf)  # padding does not attend
+        highest = log_A.amax((1, 2), keepdim=True).clamp_min_(torch.finfo(torch.float64).min)
+        total = log_A.sub_(highest).clamp_min_(NOTHING).exp_().sum((1, 2))
+        received = torch.logaddexp(received, total.log_() + highest[:, 0, 0])
     seen_by = lengths[:, None] - index * causal
     return received - (H * seen_by.clamp_min(1)).double().log()
 
 
-def sign(x: Tensor) -> Tensor:
-    """+1 or -1 in float32, +1 for 0: two values, as binarisation asks."""
-    return torch.where(x >= 0, 1.0, -1.0).float()
+def _blocks(Q: Tensor, K: Tensor, heads: int, queries: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """(some heads' Q of some queries, these heads' K transposed, the queries' indices), until all were given."""
+    index = torch.arange(Q.shape[2], device=Q.device)
+    for some, keys in zip(Q.split(heads, dim=1), K.split(heads, dim=1), strict=True):
+        keys = keys.transpose(2, 3).contiguous()
+        for part, places in zip(some.split(queries, dim=2), index.split(queries), strict=True):
+            yield part, keys, places
 
 
 def rotate(x: Tensor, theta: float) -> Tensor:

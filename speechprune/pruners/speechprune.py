@@ -39,8 +39,8 @@ class SpeechPrune(Pruner):
         survivors = {size: self.phase1.select(inputs, size) for size in {max(inputs.window, keep) for keep in keeps}}
         chosen: dict[int, Tensor] = {}
         for size, first in survivors.items():
-            rows = first.clamp_min(0)[..., None].expand(-1, -1, inputs.S.shape[2])
-            remaining = replace(inputs, S=inputs.S.gather(1, rows), lengths=(first != PAD).sum(1))
+            rows = torch.arange(len(first), device=first.device)[:, None]
+            remaining = replace(inputs, S=inputs.S[rows, first.clamp_min(0)], lengths=(first != PAD).sum(1))
             budgets = [keep for keep in keeps if max(inputs.window, keep) == size]
             for keep, index in zip(budgets, self.phase2.select_each(remaining, budgets), strict=True):
                 chosen[keep] = torch.where(index == PAD, PAD, first.gather(1, index.clamp_min(0)))

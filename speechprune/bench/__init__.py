@@ -1,0 +1,79 @@
+"""The body of ``speechprune bench``: three lines, each a table and an object of numbers; none is ever made up."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from speechprune.bench.prefill import NO_GPU, format_prefill, measure_prefill
+from speechprune.bench.pruning import format_pruning, measure_pruning
+from speechprune.bench.sizes import qwen2_audio_7b
+from speechprune.bench.sweep import chosen, format_sweep, recordings, sweep
+from speechprune.bench.timing import Machine
+from speechprune.models import SpeechLLM
+
+TITLES = {
+    "sweep": "The Table I sweep against the obvious loop",
+    "pruning": "Pruning's own cost",
+    "prefill": "Prefill on a GPU",
+}
+FORMATS = {"sweep": format_sweep, "pruning": format_pruning, "prefill": format_prefill}
+
+
+def bench(
+    lines: Sequence[str], load: Callable[[], SpeechLLM], cuts: Path | None, count: int, repeats: int, progress: bool
+) -> dict:
+    """Measure.
+
+    Args:
+        lines: of sweep, pruning and prefill.
+        load: gives the model of the sweep.
+        cuts: a prepared set for the sweep; None to synthesise mini_sir's.
+        count: recordings of the sweep, at least 2.
+        repeats: timed rounds of pruning and prefill, at least 2.
+        progress: show bars on stderr.
+    Returns:
+        {machine: the fields of ``Machine``, lines: {line: what it measured, or {"skipped": why}}}.
+    Raises:
+        ValueError: the sweep's answers differ from the loop's, or an argument out of its range.
+    """
+    result: dict = {"machine": vars(Machine.here()), "lines": {}}
+    gpu = torch.cuda.is_available()
+    device, dtype = (torch.device("cuda"), torch.bfloat16) if gpu else (torch.device("cpu"), torch.float32)
+    for line in lines:
+        if line == "sweep":
+            result["lines"][line] = _sweep(load(), cuts, count, progress)
+        elif line == "pruning":
+            result["lines"][line] = measure_pruning(qwen2_audio_7b(), device, dtype, repeats)
+        elif gpu:
+            result["lines"][line] = measure_prefill(qwen2_audio_7b(), device, dtype, repeats=repeats)
+        else:
+            result["lines"][line] = {"skipped": NO_GPU}
+    return result
+
+
+def _sweep(model: SpeechLLM, cuts: Path | None, count: int, progress: bool) -> dict:
+    if cuts is not None:
+        return sweep(model, chosen(cuts, count), progress)
+    with tempfile.TemporaryDirectory() as folder:
+        return sweep(model, recordings(count, Path(folder)), progress)
+
+
+def format_bench(result: dict) -> str:
+    """Markdown: the machine, and a section for each line."""
+    parts = [f"Machine: {Machine(**result['machine'])}."]
+    for line, measured in result["lines"].items():
+        parts += [f"## {TITLES[line]}", FORMATS[line](measured)]
+    return "\n\n".join(parts)
+
+
+def page(result: dict, command: str) -> str:
+    """docs/performance.md."""
+    about = (
+        f"This page was written by `{command}`, which anyone can run; nothing in it is typed. Times are medians with "
+        "quartiles; what is compared took turns in one run."
+    )
+    return f"# Performance\n\n{about}\n\n{format_bench(result)}\n"
