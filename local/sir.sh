@@ -46,6 +46,9 @@ settle() {
       [[ ,$prepared_sets, == *,$name,* ]] || prepared_sets+=,$name
     done
   fi
+  if [[ -z $embedding ]]; then # a node that only draws may not hold a large model
+    embedding=$([[ $cmd == local ]] && echo true || echo false)
+  fi
   # Options of the corpus, given only if set.
   corpus_options=(${tts:+--tts "$tts"} ${aligner:+--aligner "$aligner"})
   model_name=${model%"${model##*[!/]}"} # without trailing slashes
@@ -101,7 +104,7 @@ END
     max-jobs-run "$max_jobs_run" "with slurm: jobs of an array that run at once" \
     retries "$retries" "with slurm: times that a failed job is tried again" \
     detach "$detach" "true, with slurm: submit stages 2 to 5 as jobs that wait for one another, and leave" \
-    embedding "$embedding" "true or false: stage 5 loads the model to draw its tokens; with slurm, false if not given" \
+    embedding "$embedding" "true: stage 5 loads the model to draw its tokens; the default is false with slurm" \
     train "$train" "true: train the mini model and go on with it" \
     train-sets "$train_sets" "the sets it is trained on"
 }
@@ -133,10 +136,10 @@ require sets "$list" "a list of sets, such as test or test,dev"
 require train-sets "$list" "a list of sets, such as train,dev"
 require train 'true|false' "true or false"
 require detach 'true|false' "true or false"
-require embedding '|true|false' "true or false"
 [[ $detach == false || $cmd != local ]] || fail "--detach: jobs of this machine end with the driver; give --cmd slurm"
 [[ $detach == false || -z $retries ]] || fail "--retries: after --detach nobody is there to try again; leave one out"
 settle
+require embedding 'true|false' "true or false"
 [[ -n $model_name && $model_name != . && $model_name != .. ]] || fail "--model: '$model' is not a model's name or folder"
 ((stop_stage < 3 || stage > 3)) || [[ -f $config ]] || fail "--config: there is no file '$config' in $PWD"
 choose_command "$cmd"
@@ -183,7 +186,7 @@ for set in ${sets//,/ }; do
   if [[ $detach == true ]] && ((stop_stage >= 4)); then
     log "Stages 4 to $stop_stage: one job, without a GPU: $exp -> $exp"
     run --gpu 0 "$exp/log/score.log" "$HERE/sir.sh" "${arguments[@]}" --stage $((stage > 4 ? stage : 4)) \
-      --sets "$set" --cmd local --detach false --embedding "${embedding:-false}"
+      --sets "$set" --cmd local --detach false --embedding "$embedding"
     continue
   fi
 
@@ -196,7 +199,7 @@ for set in ${sets//,/ }; do
   if wanted 5; then
     log "Stage 5: report: $exp, data/$set, $dump -> $exp/report.html"
     tokens=()
-    if [[ ${embedding:-$([[ $cmd == local ]] && echo true)} == true ]]; then
+    if [[ $embedding == true ]]; then
       tokens=(--dump "$dump" --model "$model")
     fi
     speechprune report "$exp" --cuts "data/$set/cuts.jsonl.gz" "${tokens[@]}"

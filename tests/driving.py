@@ -68,9 +68,9 @@ def score(model: str = "mini", name: str = "mini", set_name: str = "test") -> li
     return ["score", f"exp/{name}/{set_name}", "--cuts", f"data/{set_name}/cuts.jsonl.gz", "--model", model]
 
 
-def report(model: str = "mini", name: str = "mini") -> list[str]:
-    options = ["--cuts", "data/test/cuts.jsonl.gz", "--dump", f"dump/{name}/test", "--model", model]
-    return ["report", f"exp/{name}/test", *options]
+def report(model: str = "mini", name: str = "mini", embedding: bool = True) -> list[str]:
+    tokens = ["--dump", f"dump/{name}/test", "--model", model] if embedding else []
+    return ["report", f"exp/{name}/test", "--cuts", "data/test/cuts.jsonl.gz", *tokens]
 
 
 ALL = [

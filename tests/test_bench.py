@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -212,10 +213,11 @@ def test_without_a_gpu_prefill_is_skipped(tmp_path, monkeypatch):
     result = json.loads(run("prefill", "--json"))
     assert result["lines"] == {"prefill": {"skipped": prefill.NO_GPU}}
     assert result["machine"]["gpu"] is None
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/speechprune", "bench", "prefill", "--out", "a page.md"])
     text = run("prefill", "--out", tmp_path / "page.md")
     assert "**Skipped: no GPU: " in text and "|" not in text
     page = (tmp_path / "page.md").read_text(encoding="utf-8")
-    assert page.startswith("# Performance\n\nThis page was written by `speechprune ")
+    assert page.startswith("# Performance\n\nThis page was written by `speechprune bench prefill --out 'a page.md'`,")
     assert text.strip() in page
 
 

@@ -101,6 +101,12 @@ def test_training(recipe):
     ]
 
 
+def test_the_figure_that_needs_the_model_can_be_left_out(recipe):
+    assert recipe.run("--stage=5", "--embedding=false").returncode == 0
+    assert recipe.calls() == [report(embedding=False)]
+    assert "'maybe' is not true or false" in recipe.run("--embedding=maybe").stderr
+
+
 def test_a_set_wanted_twice_is_prepared_once(recipe):
     words = ["--train=true", "--sets=dev,test", "--train-sets=train,dev", "--stage=1", "--stop-stage=1"]
     assert recipe.run(*words).returncode == 0
