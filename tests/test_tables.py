@@ -183,10 +183,13 @@ def test_what_a_prefill_costs_stands_beside_the_scores(tmp_path):
     assert original["prefill_flop"] == pytest.approx(12.195e12 - 2 * 856 * 4096 * 156032 + 0.385e12, rel=1e-3)
     page = (tmp_path / "mini/test/RESULTS.md").read_text()
     assert "## Costs of the prefill\n" in page
-    line = next(
-        line for line in page.split("## Costs")[1].splitlines() if line.startswith("| SpeechPrune | 0.2 | 600 |")
-    )
-    assert line.split(" | ")[3:6] == ["10.06", "13.32", "0.1472"]
+    lines = page.split("## Costs")[1].splitlines()
+    assert next(line for line in lines if line.startswith("| 600 | 0.2 |")).split(" | ")[2:5] == [
+        "10.06",
+        "13.32",
+        "0.1472",
+    ]
+    assert next(line for line in lines if line.startswith("| 750 ")).endswith(" | 100.00 | Original, silence |")
     assert f"--model {tmp_path / 'model'}" in page
     figure = curves.cost_figure(json.loads((tmp_path / "mini/test/score.json").read_text()))
     assert len(figure.axes) == 2

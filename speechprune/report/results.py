@@ -191,16 +191,17 @@ def _rotations(document: dict) -> list[str]:
 
 def _costs(document: dict) -> list[str]:
     costs = document.get("costs") or []
-    if not costs:
-        return []
     whole = next((cost["prefill_flop"] for cost in costs if cost["system"] == "original"), None)
-    rows = []
+    systems: dict[tuple[str, ...], list[str]] = {}  # by what they cost
     for cost in costs:
-        cells = (title(cost["system"]), rate_text(cost["rate"]), str(cost["audio_tokens"]))
         counts = (cost["tf"], cost["tm"], cost["sa"], cost["prefill_flop"] / 1e12)
+        cells = (str(cost["audio_tokens"]), rate_text(cost["rate"]), *(f"{count:#.4g}" for count in counts))
         share = percent(None if whole is None else cost["prefill_flop"] / whole)
-        rows.append((*cells, *(f"{count:#.4g}" for count in counts), share))
-    header = ("System", "PR", "Tokens", "TF (TFLOP)", "TM (GB)", "SA (GB)", "Prefill (TFLOP)", "of Original %")
+        systems.setdefault((*cells, share), []).append(title(cost["system"]))
+    if not systems:
+        return []
+    header = ("Tokens", "PR", "TF (TFLOP)", "TM (GB)", "SA (GB)", "Prefill (TFLOP)", "of Original %", "Systems")
+    rows = [(*cells, ", ".join(names)) for cells, names in systems.items()]
     notes = [
         f"With {costs[0]['text_tokens']} text tokens. TF, TM, SA: as the paper's Table I counts: FLOP without "
         "attention, memory of weights and KV cache, activations of one layer without flash attention.",
