@@ -11,14 +11,14 @@ from fakes import make_cut, speechlike
 from lhotse import MonoCut
 from tiny import make_tiny_qwen2_audio
 
-from speechprune.answering import Answerer
 from speechprune.cuts import write_cuts
-from speechprune.decode import DecodeSummary, decode
+from speechprune.decoding.answering import Answerer
+from speechprune.decoding.decode import DecodeSummary, decode
+from speechprune.decoding.systems import DecodeConfig, System, load_config
 from speechprune.features import extract_features
 from speechprune.files import Shard
+from speechprune.hypotheses import read_hypotheses
 from speechprune.models import SpeechLLM
-from speechprune.score import read_hypotheses
-from speechprune.systems import DecodeConfig, System, load_config
 
 torch.set_num_threads(1)  # tests fork, and the machine may be shared
 

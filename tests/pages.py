@@ -12,7 +12,7 @@ from lhotse import MonoCut, SupervisionSegment
 
 from speechprune.cuts import write_cuts
 from speechprune.hypotheses import pack_tokens
-from speechprune.score import write_results
+from speechprune.scoring.score import write_results
 
 RATE = 16000
 SECONDS = 4.0

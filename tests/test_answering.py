@@ -7,7 +7,7 @@ import pytest
 import torch
 from decoding import RECORDING, WINDOW, answer, questions, system, tiny_llm
 
-from speechprune.answering import Answerer, Reply, batches, evidence_mask
+from speechprune.decoding.answering import Answerer, Reply, batches, evidence_mask
 from speechprune.models import Prompt
 from speechprune.pruners import PAD, RAC, RAP, Full, Original, Phase1, SpeechPrune
 

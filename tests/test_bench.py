@@ -21,10 +21,10 @@ from speechprune.bench.sizes import PAPER_MS, qwen2_audio_7b
 from speechprune.bench.sweep import SYSTEMS, format_sweep, sweep
 from speechprune.bench.timing import Machine, Times, milliseconds, side_by_side, table
 from speechprune.cli import main
-from speechprune.cost import count_parameters, pruner_flop, true_costs
+from speechprune.costs.count import count_parameters, pruner_flop, true_costs
+from speechprune.costs.decoder import decoder_shape
+from speechprune.costs.encoder import encoder_cost
 from speechprune.cuts import write_cuts
-from speechprune.decoder_cost import decoder_shape
-from speechprune.encoder_cost import encoder_cost
 
 CPU = torch.device("cpu")
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"

@@ -14,11 +14,11 @@ from tiny import make_tiny_qwen2_audio
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, PreTrainedConfig
 
-from speechprune.cost import count_parameters, load_config, meta_model, pruner_flop, true_costs
-from speechprune.decoder_cost import decoder_shape, table1_costs
-from speechprune.encoder_cost import encoder_cost
+from speechprune.costs.count import count_parameters, load_config, meta_model, pruner_flop, true_costs
+from speechprune.costs.decoder import decoder_shape, table1_costs
+from speechprune.costs.encoder import encoder_cost
+from speechprune.costs.profiling import WARM_UP, format_profile, measure_prefill, profile
 from speechprune.models import SpeechLLM
-from speechprune.profiling import WARM_UP, format_profile, measure_prefill, profile
 from speechprune.pruners import FirstLayer, SpeechPrune
 
 DOCS = Path(__file__).parent.parent / "docs" / "costs.md"

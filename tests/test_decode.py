@@ -10,14 +10,14 @@ import pytest
 import torch
 from decoding import CONFIG, WINDOW, config_of, lines_of, make_dump, make_recordings, merged, questions, run, tiny_llm
 
-from speechprune import answering
-from speechprune import decode as stage
 from speechprune.cuts import write_cuts
-from speechprune.decode import DecodeSummary, decode
+from speechprune.decoding import answering
+from speechprune.decoding import decode as stage
+from speechprune.decoding.decode import DecodeSummary, decode
 from speechprune.features import extract_features
 from speechprune.files import WriteError, open_append
 from speechprune.hypotheses import unpack_tokens
-from speechprune.score import score
+from speechprune.scoring.systems import score
 
 FOLDERS = ["full", "original", "rap_0.2", "rap_0.6", "silence", "speechprune_0.4"]
 

@@ -8,8 +8,8 @@ import pytest
 from decoding import config_of, lines_of, make_dump, make_recordings, merged, questions, run, tiny_llm
 from fakes import rows
 
-from speechprune import answering
-from speechprune.score import score
+from speechprune.decoding import answering
+from speechprune.scoring.systems import score
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ import pytest
 from decoding import config_of, lines_of, make_dump, make_recordings, run, tiny_llm
 from fakes import in_child
 
-from speechprune import decode as stage
-from speechprune.decode import decode
+from speechprune.decoding import decode as stage
+from speechprune.decoding.decode import decode
 from speechprune.files import Shard
 
 SYSTEMS = ["original", "rap", {"name": "silence", "method": "full", "audio": "silence"}]  # 4 with two rates of rap

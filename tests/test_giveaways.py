@@ -9,10 +9,13 @@ import pytest
 from fakes import make_cut
 from test_score import error_row, row, write_rows
 
-from speechprune import giveaways, score, tally
-from speechprune.breakdown import Asked, by_duration, by_position, read_asked
 from speechprune.cuts import write_cuts
-from speechprune.stats import wilson
+from speechprune.hypotheses import read_hypotheses
+from speechprune.scoring import giveaways, tally
+from speechprune.scoring.breakdown import Asked, by_duration, by_position, read_asked
+from speechprune.scoring.score import write_results
+from speechprune.scoring.stats import wilson
+from speechprune.scoring.systems import score
 
 
 def turned(number: int, rotation: int, prediction: str | None, system: str = "full", **changes) -> dict:
@@ -30,7 +33,7 @@ def test_rotations_are_averaged_within_questions():
     rows = [turned(0, r, letter) for r, letter in enumerate(letters_of(1))]  # right in all
     rows += [turned(1, r, letter) for r, letter in enumerate(letters_of(3))]  # the same wrong choice in all
     rows += [turned(2, r, "A") for r in range(4)]  # always A: right once
-    (system,) = score.score(rows)
+    (system,) = score(rows)
     assert (system.n, system.accuracy) == (3, round((1 + 0 + 0.25) / 3, 6))
     assert system.ci95 == tuple(round(bound, 6) for bound in wilson(1.25, 3))
     assert system.rotations.consistent == round(2 / 3, 6)
@@ -42,12 +45,12 @@ def test_rotations_are_averaged_within_questions():
 
 def test_a_constant_letter_is_worth_nothing_under_rotations():
     rows = [turned(i, r, "B") for i in range(5) for r in range(4)]
-    (system,) = score.score(rows)
+    (system,) = score(rows)
     assert (system.accuracy, system.rotations.consistent, system.rotations.letter_bias) == (0.25, 0.0, 0.75)
     assert tally.constant_letter(rows)["accuracy"] == 0.25
     plain = [row(i, "full", None, "B", answer="B") for i in range(5)]
     assert tally.constant_letter(plain) == {"letter": "B", "accuracy": 1.0}
-    assert score.score(plain)[0].rotations is None
+    assert score(plain)[0].rotations is None
 
 
 def test_a_question_with_a_failed_or_lost_rotation_does_not_count():
@@ -55,7 +58,7 @@ def test_a_question_with_a_failed_or_lost_rotation_does_not_count():
     rows += [turned(1, r, "A") for r in range(3)]  # one is lost
     failed = [turned(2, r, "A") for r in range(4)]
     failed[2] |= {"error": "no memory", "prediction": None, "choice_logprobs": None}
-    (system,) = score.score(rows + failed)
+    (system,) = score(rows + failed)
     assert (system.n, system.errors, system.accuracy) == (1, 1, 1.0)
     assert tally.missing_questions(rows + failed) == {"full": 1}
 
@@ -63,7 +66,7 @@ def test_a_question_with_a_failed_or_lost_rotation_does_not_count():
 def test_hard_rotations_are_those_that_original_got_wrong():
     rows = [turned(0, r, "A", "original") for r in range(4)]  # right under rotation 1 alone
     rows += [turned(0, r, letter, "full") for r, letter in enumerate([*letters_of(1)[:2], "D", "D"])]
-    systems = {system.system: system for system in score.score(rows)}
+    systems = {system.system: system for system in score(rows)}
     assert (systems["original"].hard.n, systems["original"].hard.accuracy) == (1, 0.0)
     right = sum(turned(0, r, None)["answer"] == letter for r, letter in ((0, "B"), (2, "D"), (3, "D")))
     assert systems["full"].hard.accuracy == round(right / 3, 6)
@@ -74,7 +77,7 @@ def test_systems_are_tested_in_pairs_with_correction():
     rows = [row(i, "original", None, "A" if i in (0, 8, 9) else "B") for i in range(12)]
     rows += [row(i, "rap", 0.4, "B" if i in (0, 10, 11) else "A") for i in range(10)]
     rows += [row(i, "rac", 0.4, "A" if i in (0, 8, 9) else "B") for i in range(12)] + [error_row(12, "rac", 0.4)]
-    systems = {system.system: system for system in score.score(rows)}
+    systems = {system.system: system for system in score(rows)}
     test = systems["rap"].against
     assert (test.system, test.n, test.better, test.worse, test.p, test.p_holm) == (
         "original",
@@ -86,19 +89,19 @@ def test_systems_are_tested_in_pairs_with_correction():
     )
     assert (systems["rac"].against.n, systems["rac"].against.p_holm) == (12, 1.0)
     assert systems["original"].against is None
-    other = {system.system: system.against for system in score.score(rows, against="rap_0.4")}
+    other = {system.system: system.against for system in score(rows, against="rap_0.4")}
     assert (other["original"].better, other["original"].worse, other["rap"]) == (1, 7, None)
     with pytest.raises(ValueError, match=r"no system 'rapp' to compare with; choose from: original, rap_0.4, rac_0.4"):
-        score.score(rows, against="rapp")
+        score(rows, against="rapp")
 
 
 def test_questions_that_share_a_recording_get_an_interval_by_recording():
     rows = [row(i, "full", None, "A" if i % 3 else "B", recording=f"r{i // 4}") for i in range(40)]
-    (system,) = score.score(rows)
+    (system,) = score(rows)
     assert system.ci95_recording[0] < system.accuracy < system.ci95_recording[1]
     assert system.ci95_recording != system.ci95
     without = [{key: value for key, value in item.items() if key != "recording"} for item in rows]
-    assert score.score(without)[0].ci95_recording is None
+    assert score(without)[0].ci95_recording is None
 
 
 def test_longest_choices():
@@ -192,7 +195,7 @@ def study(folder) -> None:
 
 def test_the_page_shows_what_the_benchmark_gives_away(tmp_path):
     study(tmp_path)
-    score.write_results(tmp_path / "test", "speechprune score x", cuts=tmp_path / "cuts.jsonl")
+    write_results(tmp_path / "test", "speechprune score x", cuts=tmp_path / "cuts.jsonl")
     document = json.loads((tmp_path / "test/score.json").read_text())
     # The choices of make_cut are red, blue, green, black; "red" is right, and said: "The bag of Anna is red."
     names = {guess["name"]: guess["accuracy"] for guess in document["benchmark"]}
@@ -217,7 +220,7 @@ def test_questions_that_the_cuts_lack_or_contradict_are_named(tmp_path):
     cuts[1].custom["questions"][0]["answer"] = 3
     write_cuts(tmp_path / "cuts.jsonl", cuts)
     problems = []
-    asked = read_asked(tmp_path / "cuts.jsonl", score.read_hypotheses(tmp_path / "test", []), problems)
+    asked = read_asked(tmp_path / "cuts.jsonl", read_hypotheses(tmp_path / "test", []), problems)
     assert list(asked) == ["test-0000-q0"]
     assert asked["test-0000-q0"].transcript == "The bag of Anna is red."
     assert asked["test-0000-q0"].position == pytest.approx(1.25 / 5)

@@ -9,12 +9,12 @@ import pytest
 import soundfile
 from pages import EVIL, make_cuts, row
 
-from speechprune.breakdown import Asked
 from speechprune.report.page.answers import Masks, answer, probabilities
 from speechprune.report.page.sample import choose_recordings
 from speechprune.report.page.sections import sections
 from speechprune.report.page.sound import mp3, outline
 from speechprune.report.results import results_markdown
+from speechprune.scoring.breakdown import Asked
 
 
 def test_rotated_probabilities_go_back_to_their_choices():

@@ -8,12 +8,13 @@ import pytest
 import torch
 from decoding import CONFIG, WINDOW, config_of, lines_of, make_dump, make_recordings, merged, questions, run, tiny_llm
 
-from speechprune.answering import Answerer, evidence_mask
+from speechprune.decoding.answering import Answerer, evidence_mask
+from speechprune.decoding.oracle import Oracle
+from speechprune.decoding.systems import System
 from speechprune.files import Shard
-from speechprune.oracle import Oracle
+from speechprune.hypotheses import read_hypotheses
 from speechprune.pruners import Full
-from speechprune.score import read_hypotheses, score
-from speechprune.systems import System
+from speechprune.scoring.systems import score
 
 SYSTEMS = ["full", {"method": "speechprune", "rates": [0.4]}]
 

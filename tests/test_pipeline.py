@@ -14,10 +14,10 @@ from lhotse import MonoCut
 from tiny import make_tiny_qwen2_audio
 
 from speechprune.cuts import write_cuts
+from speechprune.decoding.systems import load_config
 from speechprune.features import extract_features
 from speechprune.models import SpeechLLM
-from speechprune.score import write_results
-from speechprune.systems import load_config
+from speechprune.scoring.score import write_results
 
 LONG = 400.0  # seconds of silence: 10,000 tokens, where the model reads 8,192
 

@@ -18,8 +18,8 @@ from shells import ROOT
 
 from speechprune.cli import main
 from speechprune.cuts import write_cuts
+from speechprune.decoding.systems import load_config
 from speechprune.progress import _systems, count_recordings, count_rows
-from speechprune.systems import load_config
 
 ENTRIES = [
     "original",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from speechprune.replies import parse_choice
+from speechprune.decoding.replies import parse_choice
 
 CHOICES = ["red", "blue", "green", "black"]
 

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from speechprune import score, tally
 from speechprune.files import Problem
-from speechprune.systemscore import HardScore
+from speechprune.hypotheses import read_hypotheses
+from speechprune.scoring import tally
+from speechprune.scoring.score import write_results
+from speechprune.scoring.stats import wilson
+from speechprune.scoring.systems import HardScore, SystemScore, score
 
 
 def row(number: int, system: str, rate: float | None = None, prediction: str | None = "A", **changes) -> dict:
@@ -46,7 +49,7 @@ def write_rows(folder: Path, rows: list[dict], name: str = "hyp.1.jsonl") -> Non
             handle.write(json.dumps(item) + "\n")
 
 
-def by_name(systems: list[score.SystemScore]) -> dict[tuple[str, float | None], score.SystemScore]:
+def by_name(systems: list[SystemScore]) -> dict[tuple[str, float | None], SystemScore]:
     return {(system.system, system.rate): system for system in systems}
 
 
@@ -56,7 +59,7 @@ def by_name(systems: list[score.SystemScore]) -> dict[tuple[str, float | None], 
     [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
 )
 def test_wilson_gives_the_published_intervals(correct, n, low, high):
-    assert score.wilson(correct, n) == pytest.approx((low, high), abs=5e-5)
+    assert wilson(correct, n) == pytest.approx((low, high), abs=5e-5)
 
 
 @pytest.mark.parametrize(("correct", "n"), [(0, 1), (1, 1), (5, 8), (287, 320), (320, 320)])
@@ -65,27 +68,27 @@ def test_wilson_equals_its_closed_form(correct, n):
     p = correct / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    assert score.wilson(correct, n) == pytest.approx((centre - half, centre + half), abs=1e-12)
+    assert wilson(correct, n) == pytest.approx((centre - half, centre + half), abs=1e-12)
 
 
 def test_wilson_refuses_no_rows():
     with pytest.raises(ValueError, match="n = 0"):
-        score.wilson(0, 0)
+        wilson(0, 0)
 
 
 def test_accuracy_counts_unparsed_as_wrong_and_leaves_errors_out():
     rows = [row(i, "full") for i in range(5)]  # right
     rows += [row(5, "full", prediction="B"), row(6, "full", prediction=None, choice_logprobs=None)]  # wrong, unparsed
     rows += [error_row(7, "full"), error_row(8, "full"), error_row(9, "full")]
-    (system,) = score.score(rows)
+    (system,) = score(rows)
     assert (system.n, system.unparsed, system.errors) == (7, 1, 3)
     assert system.accuracy == round(5 / 7, 6)
-    assert system.ci95 == tuple(round(x, 6) for x in score.wilson(5, 7))
+    assert system.ci95 == tuple(round(x, 6) for x in wilson(5, 7))
     assert system.hard == HardScore(0, None)  # Original was not decoded
 
 
 def test_a_system_with_nothing_but_errors_has_no_accuracy():
-    (system,) = score.score([error_row(i, "full") for i in range(3)])
+    (system,) = score([error_row(i, "full") for i in range(3)])
     assert (system.n, system.errors, system.accuracy, system.ci95) == (0, 3, None, None)
     assert (system.tokens, system.evidence_recall) == (None, None)
 
@@ -97,7 +100,7 @@ def test_hard_is_what_original_answered_wrongly():
     # RAP on the hard questions 1, 2, 3: right, wrong, error.
     rows += [row(0, "rap", 0.4), row(1, "rap", 0.4), row(2, "rap", 0.4, "D"), error_row(3, "rap", 0.4)]
     rows += [row(4, "rap", 0.4)]
-    systems = by_name(score.score(rows))
+    systems = by_name(score(rows))
     assert systems["original", None].hard == HardScore(3, 0.0)
     assert systems["rap", 0.4].hard == HardScore(2, 0.5)
     assert systems["rap", 0.4].accuracy == 0.75
@@ -106,10 +109,10 @@ def test_hard_is_what_original_answered_wrongly():
 def test_means_of_tokens_and_evidence_recall_skip_what_is_not_known():
     rows = [row(0, "rap", 0.4, tokens=450, evidence_recall=0.25), row(1, "rap", 0.4, tokens=449, evidence_recall=None)]
     rows += [row(2, "rap", 0.4, tokens=449, evidence_recall=1.0), error_row(3, "rap", 0.4)]
-    (system,) = score.score(rows)
+    (system,) = score(rows)
     assert system.tokens == 449.3  # 1348 / 3 = 449.33
     assert system.evidence_recall == 0.625
-    (whole,) = score.score([row(0, "rap", 0.4, tokens=450), row(1, "rap", 0.4, tokens=450)])
+    (whole,) = score([row(0, "rap", 0.4, tokens=450), row(1, "rap", 0.4, tokens=450)])
     assert whole.tokens == 450
     assert isinstance(whole.tokens, int)
 
@@ -118,7 +121,7 @@ def test_table_order_is_methods_then_other_pruners_then_controls(monkeypatch):
     monkeypatch.setattr(tally, "_controls", lambda names: names & {"silence", "a_control"})
     mixed = ["silence", "speechprune", "rap", "zeta", "full", "phase2", "alpha", "original", "rac", "phase1"]
     rows = [row(0, name, 0.4) for name in mixed] + [row(0, "rap", 0.8), row(0, "rap", 0.2), row(0, "a_control")]
-    order = [(system.system, system.rate) for system in score.score(rows)]
+    order = [(system.system, system.rate) for system in score(rows)]
     assert [name for name, _ in order if name != "rap"] == [
         *("original", "full", "rac", "phase1", "phase2", "speechprune", "alpha", "zeta", "a_control", "silence"),
     ]
@@ -134,7 +137,7 @@ def test_a_row_without_error_supersedes_one_with_error_and_else_the_first_wins(t
     write_rows(tmp_path, [row(0, "rap", 0.4, "D"), row(1, "rap", 0.4, "A"), error_row(2, "rap", 0.4)], "hyp.2.jsonl")
     write_rows(tmp_path, [row(0, "rap", 0.2), row(0, "full")])
     problems: list[Problem] = []
-    rows = score.read_hypotheses(tmp_path, problems)
+    rows = read_hypotheses(tmp_path, problems)
     assert problems == []
     assert [(r["system"], r["rate"], r["id"], r["prediction"]) for r in rows] == [
         ("full", None, "test-0000-q0", "A"),
@@ -148,7 +151,7 @@ def test_a_row_without_error_supersedes_one_with_error_and_else_the_first_wins(t
 def test_hypotheses_are_found_at_any_depth_and_other_files_are_not_read(tmp_path):
     write_rows(tmp_path / "deep" / "er", [row(0, "full")])
     write_rows(tmp_path, [row(1, "full")], "notes.jsonl")
-    assert [r["id"] for r in score.read_hypotheses(tmp_path, [])] == ["test-0000-q0"]
+    assert [r["id"] for r in read_hypotheses(tmp_path, [])] == ["test-0000-q0"]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +166,7 @@ def test_a_row_that_breaks_the_form_is_reported_and_left_out(tmp_path, field, va
     path = tmp_path / "hyp.1.jsonl"
     path.write_text(json.dumps(row(1, "full")) + "\n" + json.dumps(row(0, "full") | {field: value}) + "\n")
     problems: list[Problem] = []
-    assert [r["id"] for r in score.read_hypotheses(tmp_path, problems)] == ["test-0001-q0"]
+    assert [r["id"] for r in read_hypotheses(tmp_path, problems)] == ["test-0001-q0"]
     assert [(p.where, p.field) for p in problems] == [(f"{path}:2", field)]
 
 
@@ -172,7 +175,7 @@ def test_a_row_without_a_prediction_key_is_no_unparsed_answer(tmp_path):
     del broken["prediction"]
     write_rows(tmp_path, [broken])
     problems: list[Problem] = []
-    assert score.read_hypotheses(tmp_path, problems) == []
+    assert read_hypotheses(tmp_path, problems) == []
     assert "prediction: missing" in str(problems[0])
 
 
@@ -202,23 +205,23 @@ def study(folder: Path) -> None:
 
 def test_score_json_has_the_agreed_form(tmp_path):
     study(tmp_path / "test")
-    systems = score.write_results(tmp_path / "test", "speechprune score exp/mini/test")
+    systems = write_results(tmp_path / "test", "speechprune score exp/mini/test")
     document = json.loads((tmp_path / "test/score.json").read_text())
     assert [system.system for system in systems] == ["original", "rap"]
     common = {"system": "original", "rate": None, "tokens": 750, "evidence_recall": 0.4, "unparsed": 0, "errors": 0}
     original = common | {"n": 4, "accuracy": 0.5, "hard": {"n": 2, "accuracy": 0.0}}
     common = {"system": "rap", "rate": 0.4, "tokens": 450, "evidence_recall": 0.5, "unparsed": 1, "errors": 1}
     rap = common | {"n": 3, "accuracy": 0.666667, "hard": {"n": 1, "accuracy": 0.0}}
-    original["ci95"] = [round(bound, 6) for bound in score.wilson(2, 4)]
-    rap["ci95"] = [round(bound, 6) for bound in score.wilson(2, 3)]
+    original["ci95"] = [round(bound, 6) for bound in wilson(2, 4)]
+    rap["ci95"] = [round(bound, 6) for bound in wilson(2, 3)]
     common = {"ci95_recording": None, "evidence_precision": None, "rotations": None}
     original |= common | {"balanced_accuracy": 0.5, "letters": {"A": 0.5, "B": 0.5}, "against": None}
-    original["hard_ci95"] = [round(bound, 6) for bound in score.wilson(0, 2)]
+    original["hard_ci95"] = [round(bound, 6) for bound in wilson(0, 2)]
     test = {"system": "original", "n": 3, "better": 0, "worse": 0, "p": 1.0, "p_holm": 1.0}
     rap |= common | {"balanced_accuracy": 0.666667, "letters": {"A": 1.0}, "against": test}
-    rap["hard_ci95"] = [round(bound, 6) for bound in score.wilson(0, 1)]
-    every = [round(bound, 6) for bound in score.wilson(4, 4)]
-    none = [round(bound, 6) for bound in score.wilson(0, 4)]
+    rap["hard_ci95"] = [round(bound, 6) for bound in wilson(0, 1)]
+    every = [round(bound, 6) for bound in wilson(4, 4)]
+    none = [round(bound, 6) for bound in wilson(0, 4)]
     assert document == {
         "systems": [original, rap],
         "model": "mini",
@@ -244,12 +247,12 @@ def test_score_json_has_the_agreed_form(tmp_path):
 
 def test_score_csv_has_one_line_a_system(tmp_path):
     study(tmp_path)
-    score.write_results(tmp_path, "speechprune score x")
+    write_results(tmp_path, "speechprune score x")
     with (tmp_path / "score.csv").open(newline="") as handle:
         first, second = csv.DictReader(handle)
     assert (first["system"], first["rate"], first["hard_n"], first["hard_accuracy"]) == ("original", "", "2", "0.0")
     assert (second["rate"], second["accuracy"], second["errors"]) == ("0.4", "0.666667", "1")
-    assert float(second["ci95_low"]) == round(score.wilson(2, 3)[0], 6)
+    assert float(second["ci95_low"]) == round(wilson(2, 3)[0], 6)
 
 
 def test_results_do_not_depend_on_shards_or_the_order_of_rows(tmp_path):
@@ -263,10 +266,10 @@ def test_results_do_not_depend_on_shards_or_the_order_of_rows(tmp_path):
     for i, item in enumerate(reversed(rows)):
         write_rows(tmp_path / "b/test", [item], f"hyp.{i % 3}.jsonl")
     for folder in "ab":
-        score.write_results(tmp_path / folder / "test", "speechprune score test")
+        write_results(tmp_path / folder / "test", "speechprune score test")
     written = [[(tmp_path / folder / "test" / name).read_bytes() for name in names] for folder in "ab"]
     assert written[0] == written[1]
-    score.write_results(tmp_path / "a/test", "speechprune score test")  # its own files are not read as hypotheses
+    write_results(tmp_path / "a/test", "speechprune score test")  # its own files are not read as hypotheses
     assert [(tmp_path / "a/test" / name).read_bytes() for name in names] == written[0]
     assert not list(tmp_path.rglob("*.tmp"))
 
@@ -275,7 +278,7 @@ def test_a_broken_line_is_counted_named_and_does_not_stop_the_scores(tmp_path, c
     study(tmp_path)
     with (tmp_path / "rap_0.4/hyp.1.jsonl").open("a") as handle:
         handle.write('{"id": "test-0009-q0", "sys\n')
-    systems = by_name(score.write_results(tmp_path, "speechprune score x"))
+    systems = by_name(write_results(tmp_path, "speechprune score x"))
     assert systems["rap", 0.4].n == 3
     assert json.loads((tmp_path / "score.json").read_text())["unusable_lines"] == 1
     page = (tmp_path / "RESULTS.md").read_text()
@@ -286,7 +289,7 @@ def test_a_broken_line_is_counted_named_and_does_not_stop_the_scores(tmp_path, c
 
 def test_a_question_whose_answer_changed_between_runs_is_reported(tmp_path):
     write_rows(tmp_path, [row(0, "full"), row(1, "full"), row(0, "rap", 0.4, answer="B")])
-    score.write_results(tmp_path, "speechprune score x")
+    write_results(tmp_path, "speechprune score x")
     assert "test-0000-q0: answer: A, B" in (tmp_path / "RESULTS.md").read_text()
 
 
@@ -296,14 +299,14 @@ def test_no_rows_is_an_error_that_names_folder_and_stage(tmp_path, made):
     if made:
         folder.mkdir(parents=True)
     with pytest.raises(ValueError, match=r"exp/mini/test: no hypotheses .*stage 3"):
-        score.write_results(folder, "speechprune score x")
+        write_results(folder, "speechprune score x")
     assert not (folder / "score.json").exists()
 
 
 def test_no_usable_rows_names_the_first_problem(tmp_path):
     write_rows(tmp_path, [row(0, "full", rate=7)])
     with pytest.raises(ValueError, match=r"1 unusable lines.*hyp\.1\.jsonl:1: rate: 7"):
-        score.write_results(tmp_path, "speechprune score x")
+        write_results(tmp_path, "speechprune score x")
 
 
 def test_two_models_or_two_sets_are_never_pooled(tmp_path):
@@ -311,6 +314,6 @@ def test_two_models_or_two_sets_are_never_pooled(tmp_path):
     write_rows(tmp_path / "mini/dev", [row(1, "full")])
     write_rows(tmp_path / "other/test", [row(0, "full", model="other")])
     with pytest.raises(ValueError, match=r"2 sets \(.*dev, .*test\)"):
-        score.write_results(tmp_path / "mini", "speechprune score x")
+        write_results(tmp_path / "mini", "speechprune score x")
     with pytest.raises(ValueError, match=r"2 models \(mini, other\)"):
-        score.write_results(tmp_path, "speechprune score x")
+        write_results(tmp_path, "speechprune score x")

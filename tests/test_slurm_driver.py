@@ -65,14 +65,12 @@ def test_detached_stages_wait_for_one_another(drivers, tmp_path):
         assert f"{egs}/exp/mini/{name}/log/decode.JOB.log: job {ids[offset + 1]}: 2 pending" in found
         assert f"{egs}/exp/mini/{name}/log/score.log: job {ids[offset + 2]}: 1 pending" in found
     (recipe.egs / "go").touch()
-    found = wait_for(lambda: (done := status(recipe, result.stdout, tmp_path)).stdout.count("1 done") == 2 and done)
+    found = wait_for(lambda: (done := status(recipe, result.stdout, tmp_path)).stdout.count(": 1 done\n") == 2 and done)
     assert found.returncode == 0
     assert found.stdout.count("2 done, 2/2 rows\n") == 4
     # No job of theirs loads the model to draw.
     calls = [[word.replace("/dev", "/test") for word in call] for call in recipe.recorded()]
-    assert sorted(calls) == sorted(
-        [*ALL[2:-1], report(embedding=False)] * 2
-    )
+    assert sorted(calls) == sorted([*ALL[2:-1], report(embedding=False)] * 2)
     assert "| table of exp/mini/dev |" in (recipe.egs / "exp/mini/dev/log/score.log").read_text()
 
 

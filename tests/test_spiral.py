@@ -15,7 +15,7 @@ from raw_corpora import snapshot, spiral_row, wav_bytes, write_spiral
 from speechprune.recipes import spiral
 
 from speechprune.cuts import read_cuts, validate_cuts
-from speechprune.score import write_results
+from speechprune.scoring.score import write_results
 
 THREE = ("lecture_0", "conversation_1", "meeting_2")
 

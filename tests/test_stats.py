@@ -11,7 +11,7 @@ import scipy.stats
 import statsmodels.api
 from sklearn.metrics import balanced_accuracy_score
 
-from speechprune import stats
+from speechprune.scoring import stats
 
 RNG = np.random.default_rng(3)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from speechprune.decoding.systems import AUDIO, DecodeConfig, System, load_config
 from speechprune.pruners import RAP, Full, Original, Phase2, SpeechPrune, all_pruners
-from speechprune.systems import AUDIO, DecodeConfig, System, load_config
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -11,9 +11,9 @@ from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 
 from speechprune.bench.sizes import PAPER_MS, QUERY_TOKENS, SECONDS, TEXT_TOKENS
 from speechprune.bench.timing import Times, milliseconds, side_by_side, table
-from speechprune.cost import recording
-from speechprune.encoder_cost import encoder_cost
-from speechprune.profiling import RATES
+from speechprune.costs.count import recording
+from speechprune.costs.encoder import encoder_cost
+from speechprune.costs.profiling import RATES
 from speechprune.pruners import FirstLayer, PruneInputs, SpeechPrune
 
 BATCHES = (1, 8, 32)

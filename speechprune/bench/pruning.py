@@ -12,9 +12,9 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, Qwen2Rot
 
 from speechprune.bench.sizes import QUERY_TOKENS, SECONDS, TEXT_TOKENS
 from speechprune.bench.timing import milliseconds, side_by_side, table
-from speechprune.cost import recording, true_costs
-from speechprune.encoder_cost import encoder_cost
-from speechprune.profiling import RATES
+from speechprune.costs.count import recording, true_costs
+from speechprune.costs.encoder import encoder_cost
+from speechprune.costs.profiling import RATES
 from speechprune.pruners import FirstLayer, Phase1, PruneInputs, SpeechPrune
 
 ABOUT = (

@@ -16,14 +16,14 @@ from tqdm import tqdm
 
 from speechprune.bench.timing import Times, table
 from speechprune.corpora import corpus_function
+from speechprune.costs.profiling import RATES
 from speechprune.cuts import read_cuts, write_cuts
-from speechprune.decode import decode
+from speechprune.decoding.decode import decode
+from speechprune.decoding.systems import DecodeConfig, System
 from speechprune.features import extract_features
 from speechprune.files import read_jsonl
 from speechprune.models import SpeechLLM
-from speechprune.profiling import RATES
 from speechprune.pruners import get_pruner
-from speechprune.systems import DecodeConfig, System
 
 SET = "dev"  # mini_sir's smallest spoken set
 SYSTEMS = (

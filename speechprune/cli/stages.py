@@ -111,9 +111,9 @@ def decode(
 
     On SIGTERM or SIGUSR1 the recording at hand is finished; exit status 75 says that there are more.
     """
-    from speechprune.decode import decode as run
+    from speechprune.decoding.decode import decode as run
+    from speechprune.decoding.systems import load_config
     from speechprune.stopping import stop_on_signals
-    from speechprune.systems import load_config
 
     given = {"permute": permute, "mode": mode}
     systems = load_config(config).changed(**{key: value for key, value in given.items() if value is not None})
@@ -147,7 +147,7 @@ def score(exps: tuple[Path, ...], cuts: Path | None, against: str | None, model:
 
     An EXP is the folder of one model and one set, such as exp/mini/test.
     """
-    from speechprune.score import write_comparison, write_results
+    from speechprune.scoring.score import write_comparison, write_results
 
     options = {"--cuts": cuts, "--against": against, "--model": model, "--out": out}
     given = [part for name, value in options.items() if value is not None for part in (name, str(value))]

@@ -53,8 +53,8 @@ def profile(load: Loader, measure: bool, as_json: bool, **options) -> None:
     """What a prefill costs: Table I's columns, the true counts and, if asked, the time on this machine."""
     import json
 
-    from speechprune.profiling import format_profile
-    from speechprune.profiling import profile as run
+    from speechprune.costs.profiling import format_profile
+    from speechprune.costs.profiling import profile as run
 
     result = run(load.model, load=load if measure else None, **options)
     click.echo(json.dumps(result) if as_json else format_profile(result))

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from speechprune.answering import evidence_mask
+from speechprune.decoding.answering import evidence_mask
 from speechprune.features import check_model, load_states, read_dump
 from speechprune.files import Problem
 from speechprune.hypotheses import label, read_hypotheses, unpack_tokens

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from speechprune.files import atomic_write
 from speechprune.report.tables import title
-from speechprune.stats import wilson
+from speechprune.scoring.stats import wilson
 
 log = logging.getLogger(__name__)
 

@@ -31,7 +31,7 @@ def results_markdown(document: dict, errors: Sequence[tuple[str, str]], problems
     """The page of one experiment.
 
     Args:
-        document: score.json's content (``speechprune.score.write_results``).
+        document: score.json's content (``speechprune.scoring.score.write_results``).
         errors: (message, question id) of every row with an error, in any order.
         problems: what was wrong with lines that could not be used, one text each.
     """

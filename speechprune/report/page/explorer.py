@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechprune.breakdown import read_asked
 from speechprune.files import Problem
 from speechprune.hypotheses import label
 from speechprune.report.page.answers import Masks, answer
 from speechprune.report.page.sample import choose_recordings
 from speechprune.report.tables import title
-from speechprune.tally import by_system
+from speechprune.scoring.breakdown import read_asked
+from speechprune.scoring.tally import by_system
 
 if TYPE_CHECKING:
     from lhotse import MonoCut

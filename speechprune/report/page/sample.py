@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from speechprune.breakdown import POSITIONS, Asked
-from speechprune.tally import is_correct
+from speechprune.scoring.breakdown import POSITIONS, Asked
+from speechprune.scoring.tally import is_correct
 
 HOW = (
     "In turn for each fifth of a recording in which evidence may lie, the recording is taken that has a question there "

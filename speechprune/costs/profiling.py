@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedConfig
 
-from speechprune.cost import count_parameters, load_config, recording, speech_config, table1_costs, true_costs
-from speechprune.decoder_cost import CONVENTIONS, decoder_shape
-from speechprune.encoder_cost import encoder_cost
+from speechprune.costs.count import count_parameters, load_config, recording, true_costs
+from speechprune.costs.decoder import CONVENTIONS, decoder_shape, speech_config, table1_costs
+from speechprune.costs.encoder import encoder_cost
 from speechprune.models.base import Prompt, SpeechLLM
 
 RATES = (0.2, 0.4, 0.6, 0.8)  # Table I's

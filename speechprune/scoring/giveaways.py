@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from speechprune.breakdown import Asked
 from speechprune.hypotheses import choices_of, label
 from speechprune.prompts import LETTERS
-from speechprune.tally import DIGITS, answered, by_system, constant_letters, fraction, interval, mean
+from speechprune.scoring.breakdown import Asked
+from speechprune.scoring.tally import DIGITS, answered, by_system, constant_letters, fraction, interval, mean
 
 
 @dataclass(frozen=True)

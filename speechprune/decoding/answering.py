@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from speechprune.decoding.oracle import Oracle
+from speechprune.decoding.systems import LEFT_OUT, System
 from speechprune.models import Prompt, SpeechLLM
-from speechprune.oracle import Oracle
 from speechprune.prompts import query_text
 from speechprune.pruners import PAD, PruneInputs
-from speechprune.systems import LEFT_OUT, System
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from speechprune.files import Problem
 from speechprune.prompts import LETTERS
-from speechprune.tally import by_system, fraction, interval, mean, question_scores
+from speechprune.scoring.tally import by_system, fraction, interval, mean, question_scores
 
 POSITIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # edges, as shares of the recording
 SECONDS = (0.0, 30.0, 60.0, 90.0, 120.0, 180.0, math.inf)  # edges of durations

@@ -22,23 +22,8 @@ from transformers import (
 )
 
 import speechprune
-from speechprune.decoder_cost import VALUE_BYTES, DecoderShape, Table1, decoder_shape, speech_config, table1_costs
-from speechprune.encoder_cost import EncoderCost, encoder_cost
-
-__all__ = [
-    "DecoderShape",
-    "Table1",
-    "TrueCosts",
-    "count_parameters",
-    "decoder_shape",
-    "load_config",
-    "meta_model",
-    "pruner_flop",
-    "recording",
-    "speech_config",
-    "table1_costs",
-    "true_costs",
-]
+from speechprune.costs.decoder import VALUE_BYTES, DecoderShape, decoder_shape, speech_config
+from speechprune.costs.encoder import EncoderCost, encoder_cost
 
 
 @dataclass(frozen=True)

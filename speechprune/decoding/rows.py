@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from lhotse import MonoCut
 
-from speechprune.answering import Reply, evidence_mask
+from speechprune.decoding.answering import Reply, evidence_mask
+from speechprune.decoding.replies import parse_choice
+from speechprune.decoding.systems import System
 from speechprune.hypotheses import pack_tokens
 from speechprune.models import SpeechLLM
 from speechprune.prompts import LETTERS
-from speechprune.replies import parse_choice
-from speechprune.systems import System
 
 Key = tuple[str, int | None]  # question id and rotation of its choices (None: not rotated)
 

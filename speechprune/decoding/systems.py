@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from speechprune.oracle import Oracle
+from speechprune.decoding.oracle import Oracle
 from speechprune.prompts import QUERIES
 from speechprune.pruners import Pruner, get_pruner
 

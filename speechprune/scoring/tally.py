@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from speechprune.hypotheses import choices_of, label
 from speechprune.prompts import LETTERS
-from speechprune.stats import wilson
+from speechprune.scoring.stats import wilson
 
 METHODS = ("original", "full", "rap", "rac", "phase1", "phase2", "speechprune", "oracle")  # the table's order
 DIGITS = 6  # fractions are rounded to this, so that score.json has the same bytes everywhere

@@ -21,12 +21,12 @@ import torch
 from lhotse import MonoCut
 from tqdm import tqdm
 
-from speechprune.answering import Answerer, Reply, explain
+from speechprune.decoding.answering import Answerer, Reply, explain
+from speechprune.decoding.rows import Key, is_row, key_of, make_row
+from speechprune.decoding.systems import DecodeConfig, System
 from speechprune.features import check_model, load_states, read_dump
 from speechprune.files import Problem, Shard, WriteError, append_lines, atomic_write, open_append, read_jsonl
 from speechprune.models import SpeechLLM
-from speechprune.rows import Key, is_row, key_of, make_row
-from speechprune.systems import DecodeConfig, System
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 
 from speechprune.hypotheses import choices_of, label
 from speechprune.prompts import LETTERS
-from speechprune.stats import balanced_accuracy, holm, interval_by_recording, mcnemar_exact
-from speechprune.tally import (
+from speechprune.scoring.stats import balanced_accuracy, holm, interval_by_recording, mcnemar_exact
+from speechprune.scoring.tally import (
     DIGITS,
     answered,
     by_question,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from speechprune.cost import load_config, speech_config, true_costs
-from speechprune.decoder_cost import decoder_shape, table1_costs
+from speechprune.costs.count import load_config, true_costs
+from speechprune.costs.decoder import decoder_shape, speech_config, table1_costs
 
 TEXT_TOKENS = 107  # the paper's prompts
 

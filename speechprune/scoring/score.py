@@ -9,16 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from speechprune import giveaways
-from speechprune.breakdown import Asked, by_duration, by_position, read_asked
 from speechprune.files import Problem, atomic_write
 from speechprune.hypotheses import hypothesis_files, read_hypotheses, replaced_audio
 from speechprune.report import results, tables
-from speechprune.stats import wilson
-from speechprune.systemscore import SystemScore, score
-from speechprune.tally import chance, constant_letter, missing_questions
-
-__all__ = ["SystemScore", "read_hypotheses", "score", "wilson", "write_comparison", "write_results"]
+from speechprune.scoring import giveaways
+from speechprune.scoring.breakdown import Asked, by_duration, by_position, read_asked
+from speechprune.scoring.systems import SystemScore, score
+from speechprune.scoring.tally import chance, constant_letter, missing_questions
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +141,7 @@ def write_results(
 
 
 def _costs(model: str | Path, systems: list[dict]) -> list[dict]:
-    from speechprune.systemcost import system_costs  # needs transformers: only worth its seconds where it is asked for
+    from speechprune.scoring.costs import system_costs  # needs transformers: only worth its seconds where asked for
 
     try:
         return system_costs(model, systems)

@@ -1,0 +1,1 @@
+"""Stage 3: audio tokens and systems -> hypotheses."""

@@ -1,0 +1,1 @@
+"""Stage 4: hypotheses -> accuracies with intervals and tests, evidence recall, and what a benchmark gives away."""
