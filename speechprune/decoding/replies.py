@@ -25,7 +25,8 @@ _LEAD_IN = re.compile(
 _BARE = re.compile(r"(?:option|choice|letter)\s+(?=\(?[A-J]\b)", re.IGNORECASE)
 # A letter, how it is set off, and what follows.
 _LETTER = re.compile(r"(\([A-Ja-j]\)|\[[A-J]\]|'[A-J]'|[A-J]\)?)( -(?=\s)|[.:,;]*)(?:\s+(.*))?$")
-_VERB = re.compile(r"(?:is|because|since)\b")  # "B is correct", "B because ..."
+_AFFIRMED = re.compile(r"(?:is|would be)\s+(?:the\s+)?(?:correct|right|best|answer)\b|(?:because|since)\b")
+_SAID = re.compile(r"(?:is|was|would|isn't|can|could|may|might|does|doesn't|has|seems)\b")
 _EDGES = " .,:;!?'()[]"  # not "-", "$" or "%": "-5" is not "5"
 
 
@@ -49,13 +50,12 @@ def parse_choice(reply: str, choices: Sequence[str]) -> int | None:
 
 def _parts(reply: str) -> Iterator[str]:
     """Where an answer may begin: every line, and what stands behind each lead-in."""
-    lines = [_EXCLUDED.sub("", _line(line)) for line in reply.splitlines()]
-    lines = [line for line in lines if line]
+    lines = [line for line in map(_line, reply.splitlines()) if line]
     for number, line in enumerate(lines):
-        yield _BARE.sub("", line, count=1) if _BARE.match(line) else line
+        yield _EXCLUDED.sub("", _BARE.sub("", line, count=1) if _BARE.match(line) else line)
         for match in _LEAD_IN.finditer(line):
-            rest = line[match.end() :]
-            yield rest or "".join(lines[number + 1 : number + 2])
+            rest = line[match.end() :] or "".join(lines[number + 1 : number + 2])
+            yield _EXCLUDED.sub("", rest)
 
 
 def _line(text: str) -> str:
@@ -84,8 +84,9 @@ def _lettered(part: str, texts: list[str]) -> set[int]:
     index = known.index(letter)
     rest = (match[3] or "").strip(_EDGES)
     set_off = match[1] != letter or match[2] or not rest
-    if not set_off and _fold(rest) != _fold(texts[index]) and not _VERB.match(rest):
-        return set()  # "A man came in": an article, not an answer
+    affirmed = _fold(rest) == _fold(texts[index]) or _AFFIRMED.match(rest)
+    if not affirmed and (not set_off or _SAID.match(rest)):
+        return set()  # "A man came in": an article, not an answer; "A is wrong", "A) is wrong"
     starts = [text and re.match(rf"{re.escape(text)}(?!\w)", rest, re.IGNORECASE) for text in texts]
     ends = {other: found.end() for other, found in enumerate(starts) if found}
     spoken = max(ends, key=ends.get, default=index)  # of "red" and "red wine", the longer
