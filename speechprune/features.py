@@ -49,7 +49,7 @@ class FeatureSummary:
         problems: of the cuts file (broken lines, repeated ids) and of the failed recordings.
         unwritten: how many of the failed ones left no trace because writing failed (a full disk): above 0, the dump
             is incomplete and the run has to be repeated.
-        left: recordings that were not looked at, since the run was asked to stop.
+        left: recordings that are missing, since the run was asked to stop.
     """
 
     done: int
@@ -107,13 +107,13 @@ def extract_features(
         before = _latest(cut for file in _cut_files(dump) for cut in read_cuts(file, []))
         share = shard.take(list(cuts.values()))
         bar = tqdm(share, desc=f"features {shard}", unit="rec", disable=not progress, file=sys.stderr)
-        for number, cut in enumerate(bar):
-            if stop():
-                left = len(share) - number
-                break
+        for cut in bar:
             old, source = _custom(before.get(cut.id)), _hash(cut)
             if old.get("source_hash") == source and _is_stored(old.get("audio_tokens"), dump):
                 skipped += 1
+                continue
+            if left or stop():
+                left += 1
                 continue
             try:
                 custom = _extract(cut, model, archive)
@@ -145,10 +145,7 @@ def read_dump(dump_dir: str | Path, problems: list[Problem]) -> list[MonoCut]:
         FileNotFoundError: no dump there.
     """
     dump = Path(dump_dir)
-    listing = dump / "recordings.json"
-    if not listing.is_file():
-        raise FileNotFoundError(f"no audio tokens in {dump}: {listing.name} is missing; run stage 2 (features)")
-    wanted = set(json.loads(listing.read_text(encoding="utf-8")))
+    wanted = set(recording_names(dump))
     found: list[Problem] = []
     cuts = _latest(cut for file in _cut_files(dump) for cut in read_cuts(file, found))
     # A stopped job's last line is no loss of its own: its recording is done again, or missing below.
@@ -162,6 +159,18 @@ def read_dump(dump_dir: str | Path, problems: list[Problem]) -> list[MonoCut]:
         if isinstance(tokens, TemporalArray):
             tokens.array.storage_path = str(_beside(tokens, dump))
     return [cuts[name] for name in sorted(wanted & cuts.keys())]
+
+
+def recording_names(dump_dir: str | Path) -> list[str]:
+    """Sorted ids of all recordings that belong to a dump, those that are still missing included.
+
+    Raises:
+        FileNotFoundError: no dump there.
+    """
+    listing = Path(dump_dir) / "recordings.json"
+    if not listing.is_file():
+        raise FileNotFoundError(f"no audio tokens in {dump_dir}: {listing.name} is missing; run stage 2 (features)")
+    return sorted(json.loads(listing.read_text(encoding="utf-8")))
 
 
 def load_states(cut: MonoCut) -> np.ndarray:

@@ -8,6 +8,7 @@ import gzip
 import json
 import os
 import re
+import time
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +22,7 @@ Item = TypeVar("Item")
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+LOCK_ATTEMPTS = 10
 _SHOWN = 60  # characters of an offending value that a message quotes
 
 
@@ -175,14 +177,28 @@ def open_append(path: str | Path, lines: bool = True) -> FileIO:
     return handle
 
 
-def _lock(handle: FileIO) -> None:
-    try:
+def mend(path: str | Path) -> None:
+    """Put right what a killed job left at the end of ``path``, as ``open_append`` does, where that is safe.
+
+    Nothing is done while another process has the file open for appending, or where that cannot be known.
+    """
+    with suppress(OSError), Path(path).open("r+b", buffering=0) as handle:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        busy = OSError(errno.EAGAIN, "another process is writing it; wait until it ends, or stop it")
-        raise WriteError(handle.name, busy) from None
-    except OSError:
-        pass  # some network file systems have no locks; a job writes to files of its own there all the same
+        _mend_last_line(handle)
+
+
+def _lock(handle: FileIO) -> None:
+    for attempt in range(LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if attempt + 1 < LOCK_ATTEMPTS:
+                time.sleep(0.05)  # ``mend`` holds it for a moment
+        except OSError:
+            return  # some network file systems have no locks; a job writes to files of its own there all the same
+    busy = OSError(errno.EAGAIN, "another process is writing it; wait until it ends, or stop it")
+    raise WriteError(handle.name, busy)
 
 
 def _mend_last_line(handle: FileIO, block: int = 1 << 16) -> None:

@@ -7,7 +7,8 @@ import pytest
 import torch
 from decoding import RECORDING, WINDOW, answer, questions, system, tiny_llm
 
-from speechprune.decoding.answering import Answerer, Reply, batches, evidence_mask
+from speechprune.decoding.answering import Answerer, evidence_mask
+from speechprune.decoding.batches import Reply, batches
 from speechprune.models import Prompt
 from speechprune.pruners import PAD, RAC, RAP, Full, Original, Phase1, SpeechPrune
 
@@ -112,6 +113,20 @@ def test_a_batch_of_many_systems_counts_its_padding():
     assert [len(batch) for batch in batches(replies, 260)] == [3, 1]  # a fourth would make 3 * 100 + 4 * 20
     assert [len(batch) for batch in batches(replies, 380)] == [4]
     assert [len(batch) for batch in batches(replies, 39)] == [1, 1, 1, 1]
+
+
+def test_the_caches_of_a_batch_are_bounded():
+    indices = torch.arange(700)
+    replies = [Reply({}, Prompt((1,) * 10, (2,) * 90), indices=indices) for _ in range(200)]
+    assert [len(batch) for batch in batches(replies, 1000)] == [11] * 18 + [2]  # by the text that is read
+    assert [len(batch) for batch in batches(replies, 10_000)] == [25] * 8  # 2 * 10,000 cached tokens, 800 a reply
+    assert [len(batch) for batch in batches(replies[:30], 5000)] == [20, 10]  # CACHED, 16,384
+
+
+def test_audio_behind_different_texts_is_not_shared():
+    indices = torch.arange(100)
+    replies = [Reply({}, Prompt((k,) * 50, (2,) * 10), indices=indices) for k in range(6)]
+    assert [len(batch) for batch in batches(replies, 500)] == [3, 3]
 
 
 def test_generated_replies(model, tokens, monkeypatch):

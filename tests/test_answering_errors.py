@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 from decoding import RECORDING, answer, questions, system, tiny_llm
 
+from speechprune.decoding.answering import Answerer, DeviceError
 from speechprune.pruners import RAP, Full, Original, Phase1, PruneInputs
 
 
@@ -93,3 +96,58 @@ def test_log_probabilities_that_are_no_numbers_are_an_error(model, tokens, monke
     replies = answer(model, tokens, [system(Full())])["full"]
     assert sorted(reply.error is None for reply in replies) == [False, True, True]
     assert "nan" in next(reply.error for reply in replies if reply.error)
+
+
+def test_what_a_failed_prefill_held_is_free_before_the_next(model, tokens, monkeypatch):
+    prefill, alive = model.choice_logprobs, []
+
+    def small(audio, *rest, **options):
+        assert [ref() for ref in alive] == [None] * len(alive)
+        if len(audio) > 1:
+            scratch = torch.ones(3)
+            alive.append(weakref.ref(scratch))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return prefill(audio, *rest, **options)
+
+    monkeypatch.setattr(model, "choice_logprobs", small)
+    answerer = Answerer(model, 1000)
+    ((_, replies),) = answerer.answer(RECORDING, tokens, questions(RECORDING), [system(Full())])
+    assert [reply.error for reply in replies] == [None] * 3
+    assert len(alive) == 2
+    assert answerer.batch_tokens == 250  # halved twice: the next recording starts there
+
+
+def test_a_gpu_that_is_gone_ends_the_run_and_leaves_no_rows(model, tokens, monkeypatch):
+    def gone(*_, **__):
+        raise torch.AcceleratorError("CUDA error:\nan illegal memory access")
+
+    monkeypatch.setattr(model, "choice_logprobs", gone)
+    with pytest.raises(DeviceError, match=r"^the GPU failed \(.* an illegal memory access.*\); finished rows are kept"):
+        answer(model, tokens, [system(Full())])
+    monkeypatch.undo()
+    monkeypatch.setattr(model, "embed_text", gone)  # while tokens are chosen
+    with pytest.raises(DeviceError):
+        answer(model, tokens, [system(Phase1(), 0.5)])
+
+
+def test_a_rate_that_cannot_be_kept_fails_alone(model, tokens):
+    floor = Phase1(remainder="floor")
+    found = answer(model, tokens, [system(floor, 0.2), system(floor, 0.95)])
+    alone = answer(model, tokens, [system(floor, 0.2)])
+    assert [reply.error for reply in found["phase1_0.2"]] == [None] * 3
+    assert [r.logprobs for r in found["phase1_0.2"]] == [r.logprobs for r in alone["phase1_0.2"]]
+    assert all("keep=2 over 4 frames" in reply.error for reply in found["phase1_0.95"])
+
+
+def test_a_question_that_a_pruner_refuses_fails_alone(model, tokens, monkeypatch):
+    embed = model.embed_text
+
+    def refuse(text):
+        if "colour" in text:
+            raise ValueError("no such colour")
+        return embed(text)
+
+    monkeypatch.setattr(model, "embed_text", refuse)
+    found = answer(model, tokens, [system(Phase1(), 0.5), system(Phase1(), 0.2)])
+    for replies in found.values():
+        assert [reply.error for reply in replies] == ["no such colour", None, None]

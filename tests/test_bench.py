@@ -238,7 +238,7 @@ def test_the_command_sweeps_a_prepared_set(tmp_path):
 def test_unknown_lines_are_refused():
     result = CliRunner().invoke(main, ["bench", "weather"])
     assert result.exit_code == 2
-    assert "'weather' is not one of 'sweep', 'pruning', 'prefill'" in result.stderr
+    assert "'weather' is not one of 'sweep', 'long', 'pruning', 'prefill'" in result.stderr
 
 
 def test_the_page_was_written_by_the_command():

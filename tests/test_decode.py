@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 from decoding import CONFIG, WINDOW, config_of, lines_of, make_dump, make_recordings, merged, questions, run, tiny_llm
+from fakes import rows
 
 from speechprune.cuts import write_cuts
 from speechprune.decoding import answering
 from speechprune.decoding import decode as stage
 from speechprune.decoding.decode import DecodeSummary, decode
 from speechprune.features import extract_features
-from speechprune.files import WriteError, open_append
+from speechprune.files import Shard, WriteError, open_append
 from speechprune.hypotheses import unpack_tokens
 from speechprune.scoring.systems import score
 
@@ -258,6 +259,25 @@ def test_rows_of_recordings_that_are_gone_are_reported(tmp_path, dump, model):
     assert summary.skipped == 9
     (problem,) = map(str, summary.problems)
     assert problem.startswith(f"{tmp_path / 'exp'}: recordings: 1 that the dump does not have, such as test-0003")
+
+
+def test_folders_may_be_texts(tmp_path, dump, model):
+    summary = decode(str(dump), str(tmp_path / "exp"), config_of(tmp_path), model, progress=False)
+    assert summary == DecodeSummary(done=72)
+
+
+def test_a_dump_that_grows_between_two_jobs_shifts_no_recording(tmp_path, dump, model):
+    growing = tmp_path / "dump"
+    shutil.copytree(dump, growing)
+    lines = (dump / "cuts.1.jsonl").read_bytes().splitlines(keepends=True)
+    config = config_of(tmp_path, systems=["original"])
+    (growing / "cuts.1.jsonl").write_bytes(b"".join(lines[1:]))
+    decode(growing, tmp_path / "exp", config, model, Shard(1, 2), progress=False)
+    (growing / "cuts.1.jsonl").write_bytes(b"".join(lines))
+    decode(growing, tmp_path / "exp", config, model, Shard(2, 2), progress=False)
+    asked = [row["recording"] for path in (tmp_path / "exp").rglob("hyp.*") for row in rows(path)]
+    assert sorted(set(asked)) == ["test-0001", "test-0002", "test-0003"]  # 0000 is job 1's, whose rerun finds it
+    assert len(asked) == 9
 
 
 def test_the_same_job_twice_at_a_time_is_refused(tmp_path, dump, model):

@@ -9,6 +9,8 @@ import json
 import os
 import resource
 import signal
+from threading import Timer
+from unittest.mock import Mock
 
 import pytest
 from fakes import in_child, rows
@@ -21,6 +23,7 @@ from speechprune.files import (
     WriteError,
     append_lines,
     atomic_write,
+    mend,
     open_append,
     read_jsonl,
     shown,
@@ -176,6 +179,28 @@ def test_open_append_makes_folders_and_refuses_a_second_writer(tmp_path):
     with open_append(path) as file:  # free again
         append_lines(file, [{"n": 1}])
     assert rows(path) == [{"n": 1}]
+
+
+def test_mending_leaves_alone_what_another_process_writes(tmp_path, monkeypatch):
+    path = tmp_path / "x.jsonl"
+    with open_append(path) as handle:
+        handle.write(b'{"a": 1}\n{"b": ')
+        mend(path)
+    assert path.read_bytes() == b'{"a": 1}\n{"b": '
+    mend(path)
+    assert path.read_bytes() == b'{"a": 1}\n'
+    path.write_bytes(b'{"a": 1}\n{"b": ')
+    monkeypatch.setattr("fcntl.flock", Mock(side_effect=OSError(errno.ENOLCK, "no locks here")))
+    mend(path)
+    assert path.read_bytes() == b'{"a": 1}\n{"b": '
+    mend(tmp_path / "none")
+
+
+def test_open_append_waits_for_a_moment(tmp_path):
+    path = tmp_path / "x.jsonl"
+    first = open_append(path)
+    Timer(0.1, first.close).start()
+    open_append(path).close()
 
 
 def test_open_append_names_a_forbidden_file(tmp_path):

@@ -72,6 +72,19 @@ def test_an_end_that_comes_after_the_last_recording_is_none(tmp_path, dump, mode
     assert len(merged(tmp_path / "exp")) == 6 * 3 * 4
 
 
+def test_an_end_that_leaves_nothing_undone_asks_for_no_new_start(tmp_path, dump, model, monkeypatch):
+    config_of(tmp_path)
+    run(dump, tmp_path / "exp", config_of(tmp_path), model)
+
+    def load(*_, **__):
+        signal.raise_signal(signal.SIGTERM)
+        return model
+
+    monkeypatch.setattr(base, "load_model", load)
+    command = ["decode", dump, tmp_path / "exp", "--config", tmp_path / "decode.yaml", "--no-progress"]
+    assert CliRunner().invoke(main, [str(word) for word in command]).exit_code == 0
+
+
 def test_features_that_are_told_to_end_finish_their_recording(tmp_path):
     write_cuts(tmp_path / "cuts.jsonl", make_corpus(tmp_path, 3))
     with stop_on_signals() as stop:

@@ -1,38 +1,41 @@
-"""The body of ``speechprune bench``: three lines, each a table and an object of numbers; none is ever made up."""
+"""The body of ``speechprune bench``: four lines, each a table and an object of numbers; none is ever made up."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
+from speechprune.bench.long import format_long, measure_long
 from speechprune.bench.prefill import NO_GPU, format_prefill, measure_prefill
 from speechprune.bench.pruning import format_pruning, measure_pruning
 from speechprune.bench.sizes import qwen2_audio_7b
 from speechprune.bench.sweep import chosen, format_sweep, recordings, sweep
 from speechprune.bench.timing import Machine
-from speechprune.models import SpeechLLM
+
+if TYPE_CHECKING:
+    from speechprune.cli.base import Loader
 
 TITLES = {
     "sweep": "The Table I sweep against the obvious loop",
+    "long": "An hour of audio",
     "pruning": "Pruning's own cost",
     "prefill": "Prefill on a GPU",
 }
-FORMATS = {"sweep": format_sweep, "pruning": format_pruning, "prefill": format_prefill}
+FORMATS = {"sweep": format_sweep, "long": format_long, "pruning": format_pruning, "prefill": format_prefill}
 
 
-def bench(
-    lines: Sequence[str], load: Callable[[], SpeechLLM], cuts: Path | None, count: int, repeats: int, progress: bool
-) -> dict:
+def bench(lines: Sequence[str], load: Loader, cuts: Path | None, count: int, repeats: int, progress: bool) -> dict:
     """Measure.
 
     Args:
-        lines: of sweep, pruning and prefill.
-        load: gives the model of the sweep.
-        cuts: a prepared set for the sweep; None to synthesise mini_sir's.
-        count: recordings of the sweep, at least 2.
+        lines: of ``TITLES``.
+        load: gives the model of sweep and long.
+        cuts: a prepared set for sweep and long; None to synthesise mini_sir's.
+        count: recordings of it, at least 2.
         repeats: timed rounds of pruning and prefill, at least 2.
         progress: show bars on stderr.
     Returns:
@@ -43,23 +46,22 @@ def bench(
     result: dict = {"machine": vars(Machine.here()), "lines": {}}
     gpu = torch.cuda.is_available()
     device, dtype = (torch.device("cuda"), torch.bfloat16) if gpu else (torch.device("cpu"), torch.float32)
-    for line in lines:
-        if line == "sweep":
-            result["lines"][line] = _sweep(load(), cuts, count, progress)
-        elif line == "pruning":
-            result["lines"][line] = measure_pruning(qwen2_audio_7b(), device, dtype, repeats)
-        elif gpu:
-            result["lines"][line] = measure_prefill(qwen2_audio_7b(), device, dtype, repeats=repeats)
-        else:
-            result["lines"][line] = {"skipped": NO_GPU}
-    return result
-
-
-def _sweep(model: SpeechLLM, cuts: Path | None, count: int, progress: bool) -> dict:
-    if cuts is not None:
-        return sweep(model, chosen(cuts, count), progress)
     with tempfile.TemporaryDirectory() as folder:
-        return sweep(model, recordings(count, Path(folder)), progress)
+        heard = []
+        if {"sweep", "long"} & set(lines):
+            heard = chosen(cuts, count) if cuts else recordings(count, Path(folder))
+        for line in lines:
+            if line == "sweep":
+                result["lines"][line] = sweep(load(), heard, progress)
+            elif line == "long":
+                result["lines"][line] = measure_long(load.words(), heard)
+            elif line == "pruning":
+                result["lines"][line] = measure_pruning(qwen2_audio_7b(), device, dtype, repeats)
+            elif gpu:
+                result["lines"][line] = measure_prefill(qwen2_audio_7b(), device, dtype, repeats=repeats)
+            else:
+                result["lines"][line] = {"skipped": NO_GPU}
+    return result
 
 
 def format_bench(result: dict) -> str:

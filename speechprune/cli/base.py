@@ -76,6 +76,11 @@ class Loader:
     def __call__(self) -> SpeechLLM:
         return load_model(self.model, **self.options)
 
+    def words(self) -> list[str]:
+        """The options as a command line has them, for a process that loads the model itself."""
+        given = {"model": self.model, **self.options, "shard": None}
+        return [word for name, value in given.items() if value for word in (f"--{name.replace('_', '-')}", value)]
+
 
 _MODEL_OPTIONS = [
     click.option("--model", default="mini", show_default=True, help="'mini' (ships), a Hugging Face folder or name."),

@@ -69,10 +69,11 @@ def features(cuts: Path, dump: Path, load: Callable[[], SpeechLLM], shard: Shard
 
     On SIGTERM or SIGUSR1 the recording at hand is finished; exit status 75 says that there are more.
     """
-    from speechprune.features import extract_features
     from speechprune.stopping import stop_on_signals
 
-    with stop_on_signals() as stop:
+    with stop_on_signals() as stop:  # imports take seconds, too
+        from speechprune.features import extract_features
+
         summary = extract_features(cuts, dump, load(), shard, progress, stop)
     logging.info("%s", summary)
     if summary.unwritten:
@@ -111,13 +112,14 @@ def decode(
 
     On SIGTERM or SIGUSR1 the recording at hand is finished; exit status 75 says that there are more.
     """
-    from speechprune.decoding.decode import decode as run
-    from speechprune.decoding.systems import load_config
     from speechprune.stopping import stop_on_signals
 
-    given = {"permute": permute, "mode": mode}
-    systems = load_config(config).changed(**{key: value for key, value in given.items() if value is not None})
-    with stop_on_signals() as stop:
+    with stop_on_signals() as stop:  # imports take seconds, too
+        from speechprune.decoding.decode import decode as run
+        from speechprune.decoding.systems import load_config
+
+        given = {"permute": permute, "mode": mode}
+        systems = load_config(config).changed(**{key: value for key, value in given.items() if value is not None})
         summary = run(dump, exp, systems, load(), shard, progress, stop)
     logging.info("%s", summary)
     _leave(stop, summary.left)

@@ -61,9 +61,11 @@ def profile(load: Loader, measure: bool, as_json: bool, **options) -> None:
 
 
 @command
-@click.argument("lines", metavar="[LINE]...", nargs=-1, type=click.Choice(["sweep", "pruning", "prefill"]))
-@click.option("--recordings", default=5, show_default=True, type=click.IntRange(2), help="Of the sweep.")
-@click.option("--cuts", type=PATH, help="A prepared set for the sweep; by default mini_sir's dev set is synthesised.")
+@click.argument("lines", metavar="[LINE]...", nargs=-1, type=click.Choice(["sweep", "long", "pruning", "prefill"]))
+@click.option("--recordings", default=5, show_default=True, type=click.IntRange(2), help="Of sweep and long.")
+@click.option(
+    "--cuts", type=PATH, help="A prepared set for sweep and long; by default mini_sir's dev set is synthesised."
+)
 @click.option("--repeats", default=7, show_default=True, type=click.IntRange(2), help="Of pruning and prefill.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--out", type=PATH, help="Also write a Markdown page, such as docs/performance.md.")
@@ -79,10 +81,11 @@ def bench(
     load: Callable[[], SpeechLLM],
     progress: bool,
 ) -> None:
-    """Measure speed on this machine: the sweep, pruning's own cost and, with a GPU, the prefill.
+    """Measure speed on this machine: sweep, an hour of audio, pruning's own cost and, with a GPU, the prefill.
 
     \b
     sweep    features + decode over Table I's systems against one question at a time; --model, --device .. are its
+    long     ask about an hour of audio, and about 90 s: time and memory; with the model of the sweep
     pruning  SpeechPrune beside the unpruned prefill at Qwen2-Audio-7B's sizes (5 GB of memory)
     prefill  Qwen2-Audio-7B with random weights, unpruned and pruned; skipped without a GPU
     """
@@ -90,11 +93,11 @@ def bench(
     import shlex
     import sys
 
+    from speechprune.bench import TITLES, format_bench, page
     from speechprune.bench import bench as run
-    from speechprune.bench import format_bench, page
     from speechprune.files import atomic_write
 
-    result = run(lines or ("sweep", "pruning", "prefill"), load, cuts, recordings, repeats, progress)
+    result = run(lines or tuple(TITLES), load, cuts, recordings, repeats, progress)
     click.echo(json.dumps(result) if as_json else format_bench(result))
     if out is not None:
         with atomic_write(out) as file:

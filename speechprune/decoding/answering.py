@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from speechprune.decoding.batches import Reply, batches
 from speechprune.decoding.oracle import Oracle
 from speechprune.decoding.systems import LEFT_OUT, System
-from speechprune.models import Prompt, SpeechLLM
+from speechprune.models import SpeechLLM
 from speechprune.prompts import query_text
 from speechprune.pruners import PAD, PruneInputs
 
@@ -27,36 +28,8 @@ REPLY_TOKENS = 32  # of a generated reply: room for a letter with its choice
 MARGIN = 0.2  # seconds on both sides of the evidence that audio "no_evidence" leaves out, too
 
 
-@dataclass
-class Reply:
-    """What one system answers to one question: either ``error`` says why it cannot, or all else is set.
-
-    Attributes:
-        question: as in the cut.
-        prompt: the text around the audio.
-        heard: (N, D) what the system could choose from: the recording's tokens, or silence.
-        indices: (n,) int64 on the CPU, the tokens of it that are read. Replies that read the same hold one object.
-        logprobs: (C,) log-probabilities of the choices' letters; None in mode generate.
-        text: what was generated; None in mode logprob.
-    """
-
-    question: dict
-    prompt: Prompt | None = None
-    heard: Tensor | None = None
-    indices: Tensor | None = None
-    logprobs: list[float] | None = None
-    text: str | None = None
-    error: str | None = None
-
-    @property
-    def start(self) -> int:
-        """Positions up to the end of the audio."""
-        return len(self.prompt.before) + len(self.indices)
-
-    @property
-    def end(self) -> int:
-        """Positions behind the audio."""
-        return len(self.prompt.after)
+class DeviceError(OSError):
+    """A GPU that failed for good: whatever this process asks of it from now on fails, too."""
 
 
 class Answerer:
@@ -133,19 +106,51 @@ class Answerer:
             return
         try:
             heard = self._silence(len(tokens)) if method.audio == "silence" else tokens
-            # Without a query every question gets the same tokens: choose once.
-            shared = not method.pruner.uses_query and method.audio not in LEFT_OUT
-            rows = list(available)[:1] if shared else list(available)
-            inputs = self._inputs(recording, heard, method, [(replies[method][k], available[k]) for k in rows])
-            budgets = [self.model.window if s.rate is None else self.model.budget(s.rate) for s in group]
-            for system, chosen in zip(group, method.pruner.select_each(inputs, budgets), strict=True):
-                for row, k in zip(chosen.cpu(), rows, strict=True):
-                    indices = available[k][row[row != PAD]]
-                    for reply in [replies[system][k] for k in (available if shared else [k])]:
-                        reply.heard, reply.indices = heard, indices
         except Exception as error:
             for reply in (reply for system in group for reply in replies[system]):
                 reply.error = reply.error or explain(error)
+            return
+        # Without a query every question gets the same tokens: choose once.
+        shared = not method.pruner.uses_query and method.audio not in LEFT_OUT
+        parts = [[*available]] if shared else [[k] for k in available]
+        self._choose(recording, heard, replies, available, group, parts)
+
+    def _choose(
+        self,
+        recording: str,
+        heard: Tensor,
+        replies: dict[System, list[Reply]],
+        available: dict[int, Tensor],
+        systems: Sequence[System],
+        parts: Sequence[Sequence[int]],
+    ) -> None:
+        """Let the pruner choose for ``systems`` and ``parts``, questions that get the same tokens.
+
+        What fails is tried again by system, then by part, so that an error stays where it belongs.
+        """
+        rows = [(replies[systems[0]][part[0]], available[part[0]]) for part in parts]
+        budgets = [self.model.window if s.rate is None else self.model.budget(s.rate) for s in systems]
+        failure = None
+        try:
+            inputs = self._inputs(recording, heard, systems[0], rows)
+            chosen = [rows.cpu() for rows in systems[0].pruner.select_each(inputs, budgets)]
+        except Exception as error:
+            failure = explain(error)
+        if failure is None:
+            for system, found in zip(systems, chosen, strict=True):
+                for row, part in zip(found, parts, strict=True):
+                    indices = available[part[0]][row[row != PAD]]
+                    for reply in (replies[system][k] for k in part):
+                        reply.heard, reply.indices = heard, indices
+        elif len(systems) > 1:
+            for system in systems:
+                self._choose(recording, heard, replies, available, [system], parts)
+        elif len(parts) > 1:
+            for part in parts:
+                self._choose(recording, heard, replies, available, systems, [part])
+        else:
+            for k in parts[0]:
+                replies[systems[0]][k].error = failure
 
     def _consult(self, tokens: Tensor, replies: dict[System, list[Reply]]) -> None:
         """Tokens that the oracle chooses, for every reply of systems that differ in rate."""
@@ -212,65 +217,45 @@ class Answerer:
 
     def _ask_batch(self, system: System, total: int, batch: list[Reply]) -> None:
         """One prefill; a batch that fails (memory, one bad row) is halved until the bad row stands alone."""
+        failure, memory = self._attempt(system, total, batch)
+        if failure is None:
+            return
+        if len(batch) == 1:
+            batch[0].error = failure
+            return
+        if memory:
+            longest = max(reply.start + reply.end for reply in batch)
+            log.warning("out of GPU memory with %d rows of up to %d tokens; halving", len(batch), longest)
+            torch.cuda.empty_cache()
+            self.batch_tokens = max(1, self.batch_tokens // 2)  # from the next recording on
+        half = len(batch) // 2
+        self._ask_batch(system, total, batch[:half])
+        self._ask_batch(system, total, batch[half:])
+
+    def _attempt(self, system: System, total: int, batch: list[Reply]) -> tuple[str | None, bool]:
+        """(what went wrong or None, whether for want of GPU memory). Nothing of a failed prefill stays alive."""
         places = {}
         if system.positions == "original":
             places = {"positions": [reply.indices for reply in batch], "total": [total] * len(batch)}
-        # One tensor for all rows that read the same: the model reads it once.
-        audio = {id(reply.indices): reply.heard[reply.indices.to(reply.heard.device)] for reply in batch}
-        rows = [audio[id(reply.indices)] for reply in batch], [reply.prompt for reply in batch]
         try:
+            # One tensor for all rows that read the same: the model reads it once.
+            audio = {id(reply.indices): reply.heard[reply.indices.to(reply.heard.device)] for reply in batch}
+            rows = [audio[id(reply.indices)] for reply in batch], [reply.prompt for reply in batch]
             if system.mode == "generate":
                 for reply, text in zip(batch, self.model.generate(*rows, REPLY_TOKENS, **places), strict=True):
                     reply.text = text
-                return
+                return None, False
             counts = [len(reply.question["choices"]) for reply in batch]
             found = self.model.choice_logprobs(*rows, counts, **places).tolist()
         except Exception as error:
-            if len(batch) == 1:
-                batch[0].error = explain(error)
-                return
-            if isinstance(error, torch.OutOfMemoryError):
-                longest = max(reply.start + reply.end for reply in batch)
-                log.warning("out of GPU memory with %d rows of up to %d tokens; halving", len(batch), longest)
-                del audio, rows
-                torch.cuda.empty_cache()
-            half = len(batch) // 2
-            self._ask_batch(system, total, batch[:half])
-            self._ask_batch(system, total, batch[half:])
-            return
+            return explain(error), isinstance(error, torch.OutOfMemoryError)
         for reply, count, row in zip(batch, counts, found, strict=True):
             values = row[:count]
             if np.isfinite(values).all():
                 reply.logprobs = [round(value, 6) for value in values]
             else:
                 reply.error = f"the model gave log-probabilities of {values}; use --dtype float32"
-
-
-def batches(replies: Iterable[Reply], most: int) -> Iterator[list[Reply]]:
-    """Replies of like length together, the longest first, and side by side where they read the same tokens.
-
-    Args:
-        replies: about one recording, all ready to be asked.
-        most: tokens in a batch, padding included. Audio that several replies read counts once, and not at all where
-            it is that of the whole batch. A reply that is longer stands alone.
-    """
-    groups: dict[int, list[Reply]] = {}
-    for reply in sorted(replies, key=lambda reply: (-reply.start, -reply.end)):
-        groups.setdefault(id(reply.indices), []).append(reply)
-    batch: list[Reply] = []
-    starts, start, end = 0, 0, 0  # how many different ones, the longest, the longest text behind one
-    for group in groups.values():
-        for k, reply in enumerate(group):
-            wider = max(start, reply.start), max(end, reply.end)
-            more = starts + (k == 0 or not batch)
-            audio = more * wider[0] if more > 1 else 0
-            if batch and audio + (len(batch) + 1) * wider[1] > most:
-                yield batch
-                batch, more, wider = [], 1, (reply.start, reply.end)
-            batch.append(reply)
-            starts, (start, end) = more, wider
-    if batch:
-        yield batch
+        return None, False
 
 
 def evidence_mask(spans: Sequence[dict], total: int, frame_rate: float, margin: float = 0.0) -> Tensor:
@@ -288,6 +273,13 @@ def evidence_mask(spans: Sequence[dict], total: int, frame_rate: float, margin: 
 
 
 def explain(error: Exception) -> str:
-    """One line: the message of an error that was worded for the user, with the type in front of any other."""
+    """One line: the message of an error that was worded for the user, with the type in front of any other.
+
+    Raises:
+        DeviceError: ``error`` says that the GPU is gone. It is no recording's fault, and must not become its rows.
+    """
+    if isinstance(error, torch.AcceleratorError) and not isinstance(error, torch.OutOfMemoryError):
+        text = " ".join(str(error).split())
+        raise DeviceError(f"the GPU failed ({text}); finished rows are kept: run the same command again") from error
     text = " ".join(str(error).split())
     return text if text and isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {text}"

@@ -12,7 +12,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -21,11 +21,12 @@ import torch
 from lhotse import MonoCut
 from tqdm import tqdm
 
-from speechprune.decoding.answering import Answerer, Reply, explain
+from speechprune.decoding.answering import Answerer, explain
+from speechprune.decoding.batches import Reply
 from speechprune.decoding.rows import Key, is_row, key_of, make_row
 from speechprune.decoding.systems import DecodeConfig, System
-from speechprune.features import check_model, load_states, read_dump
-from speechprune.files import Problem, Shard, WriteError, append_lines, atomic_write, open_append, read_jsonl
+from speechprune.features import check_model, load_states, read_dump, recording_names
+from speechprune.files import Problem, Shard, append_lines, atomic_write, mend, open_append, read_jsonl
 from speechprune.models import SpeechLLM
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class DecodeSummary:
         done: answered in this run.
         skipped: answered before.
         failed: without an answer, whether in this run for the first time or again; each has a row with ``error``.
-        left: recordings that were not looked at, since the run was asked to stop.
+        left: recordings with missing rows, since the run was asked to stop.
         problems: lines of dump or hypotheses that cannot be read; recordings that are missing or have no question.
     """
 
@@ -91,11 +92,12 @@ def decode(
         ValueError: the dump is another model's, or ``exp_dir`` holds rows of another model, of other options or of an
             earlier version of a recording.
         WriteError: a full disk, ..., or another process runs the same job. Finished rows are kept.
+        DeviceError: the GPU failed for good. Finished rows are kept.
     """
-    exp = Path(exp_dir)
+    dump, exp = Path(dump_dir), Path(exp_dir)
     summary = DecodeSummary()
-    cuts = read_dump(dump_dir, summary.problems)
-    check_model(dump_dir, model)
+    cuts = read_dump(dump, summary.problems)
+    check_model(dump, model)
     for system in config.systems:
         _claim(exp / system.folder, system, model)
     with ExitStack() as stack:
@@ -109,11 +111,10 @@ def decode(
             named = f"{len(strangers)} that the dump does not have, such as {strangers[0]}"
             summary.problems.append(Problem(str(exp), "recordings", named, "those of the dump; remove the folder"))
         answerer = Answerer(model, config.batch_tokens)
-        share = shard.take(cuts)
-        for number, cut in enumerate(tqdm(share, f"decode {shard}", unit="rec", disable=not progress, file=sys.stderr)):
-            if stop():
-                summary.left = len(share) - number
-                break
+        # Of all recordings, whatever the dump holds by now: jobs that start at different times must not shift.
+        share = set(shard.take(recording_names(dump)))
+        mine = [cut for cut in cuts if cut.id in share]
+        for cut in tqdm(mine, f"decode {shard}", unit="rec", disable=not progress, file=sys.stderr):
             questions = _questions(cut, summary.problems)
             missing = []
             for system in config.systems:
@@ -122,6 +123,9 @@ def decode(
                     summary.skipped += len(wanted)
                 else:
                     missing.append(system)
+            if missing and (summary.left or stop()):
+                summary.left += 1
+                continue
             errors: Counter[str] = Counter()
             for system, rows in _rows(cut, questions, missing, answerer):
                 hypotheses[system.folder].add(rows, summary, errors)
@@ -146,9 +150,8 @@ class _Hypotheses:
         current = {cut.id: cut.custom.get("source_hash") for cut in cuts}
         mine = {f"hyp.{job}.jsonl" for job in range(1, shard.jobs + 1)}
         for path in sorted(folder.glob("hyp.*.jsonl")):
-            if path.name not in mine:
-                with suppress(WriteError):  # a job of an earlier run, which no job of this one would mend
-                    open_append(path).close()
+            if path.name not in mine:  # of a job of an earlier run, which no job of this one would mend
+                mend(path)
             for row in filter(is_row, read_jsonl(path, found := [])):
                 self.recordings.add(row["recording"])
                 if row["error"] is not None:

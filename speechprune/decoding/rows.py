@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from lhotse import MonoCut
 
-from speechprune.decoding.answering import Reply, evidence_mask
+from speechprune.decoding.answering import evidence_mask
+from speechprune.decoding.batches import Reply
 from speechprune.decoding.replies import parse_choice
 from speechprune.decoding.systems import System
 from speechprune.hypotheses import pack_tokens

@@ -1,0 +1,73 @@
+"""A question as it is asked, and which questions share a prefill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from speechprune.models import Prompt
+
+CACHED = 16_384  # tokens in the caches of a batch that are always fine: 9 GB for a 7B model without grouped queries
+
+
+@dataclass
+class Reply:
+    """What one system answers to one question: either ``error`` says why it cannot, or all else is set.
+
+    Attributes:
+        question: as in the cut.
+        prompt: the text around the audio.
+        heard: (N, D) what the system could choose from: the recording's tokens, or silence.
+        indices: (n,) int64 on the CPU, the tokens of it that are read. Replies that read the same hold one object.
+        logprobs: (C,) log-probabilities of the choices' letters; None in mode generate.
+        text: what was generated; None in mode logprob.
+    """
+
+    question: dict
+    prompt: Prompt | None = None
+    heard: Tensor | None = None
+    indices: Tensor | None = None
+    logprobs: list[float] | None = None
+    text: str | None = None
+    error: str | None = None
+
+    @property
+    def start(self) -> int:
+        """Positions up to the end of the audio."""
+        return len(self.prompt.before) + len(self.indices)
+
+    @property
+    def end(self) -> int:
+        """Positions behind the audio."""
+        return len(self.prompt.after)
+
+
+def batches(replies: Iterable[Reply], most: int) -> Iterator[list[Reply]]:
+    """Replies of like length together, the longest first, and side by side where they read the same tokens.
+
+    Args:
+        replies: about one recording, all ready to be asked.
+        most: tokens in a batch, padding included. Audio that several replies read counts once, and not at all where
+            it is that of the whole batch; but every reply holds a cache of all that it reads, and those are bounded by
+            twice as many tokens, or ``CACHED``. A reply that is longer stands alone.
+    """
+    groups: dict[tuple, list[Reply]] = {}
+    for reply in sorted(replies, key=lambda reply: (-reply.start, -reply.end)):
+        groups.setdefault((id(reply.indices), reply.prompt.before), []).append(reply)
+    batch: list[Reply] = []
+    starts, start, end = 0, 0, 0  # how many different ones, the longest, the longest text behind one
+    for group in groups.values():
+        for k, reply in enumerate(group):
+            wider = max(start, reply.start), max(end, reply.end)
+            more = starts + (k == 0 or not batch)
+            audio = more * wider[0] if more > 1 else 0
+            read, cached = audio + (len(batch) + 1) * wider[1], (len(batch) + 1) * sum(wider)
+            if batch and (read > most or cached > max(2 * most, CACHED)):
+                yield batch
+                batch, more, wider = [], 1, (reply.start, reply.end)
+            batch.append(reply)
+            starts, (start, end) = more, wider
+    if batch:
+        yield batch
