@@ -16,12 +16,12 @@ from speechprune.bench.long import format_long, measure_long
 from speechprune.cli import main
 from speechprune.cuts import write_cuts
 
-# In place of Python: notes its words, and holds 40 MB more for the longer file.
+# In place of `speechprune ask`: notes its words, and holds 40 MB more for the longer file.
 FAKE = """#!{python}
 import json, sys
 words = sys.argv[1:]
 open({record!r}, "a").write(json.dumps(words) + "\\n")
-hold = b"x" * (40_000_000 if "/4.flac" in words[3] else 1)
+hold = b"x" * (40_000_000 if "/4.flac" in words[0] else 1)
 print(json.dumps({{"total_tokens": 25, "tokens": 10}}))
 """
 
@@ -33,8 +33,8 @@ def cuts(tmp_path):
 
 def test_each_length_is_asked_in_turn_by_a_process_of_its_own(tmp_path, cuts, monkeypatch):
     record = tmp_path / "words"
-    (tmp_path / "python").write_text(FAKE.format(python=sys.executable, record=str(record)))
-    (tmp_path / "python").chmod(0o755)
+    (tmp_path / "ask").write_text(FAKE.format(python=sys.executable, record=str(record)))
+    (tmp_path / "ask").chmod(0o755)
     written = {}
 
     def join(cuts, seconds, path, original=long._join):
@@ -42,16 +42,15 @@ def test_each_length_is_asked_in_turn_by_a_process_of_its_own(tmp_path, cuts, mo
         return path
 
     monkeypatch.setattr(long, "_join", join)
-    monkeypatch.setattr(long.sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(long, "ASK", [str(tmp_path / "ask")])
     result = measure_long(["--model", "hub/big"], cuts, (1.0, 4.0), rounds=2)
     assert written == {1.0: 16_000, 4.0: 64_000}
     calls = [json.loads(line) for line in record.read_text().splitlines()]
-    assert [Path(words[3]).name for words in calls] == ["1.flac", "4.flac"] * 2
+    assert [Path(words[0]).name for words in calls] == ["1.flac", "4.flac"] * 2
     question = cuts[0].custom["questions"][0]
     choices = [word for choice in question["choices"] for word in ("--choice", choice)]
     asked = [question["question"], *choices, "--model", "hub/big", "--json"]
-    assert calls[0][:3] == ["-m", "speechprune.cli", "ask"]
-    assert calls[0][4:] == asked
+    assert calls[0][1:] == asked
     first, last = result["rows"]
     assert (first["seconds"], first["total_tokens"], first["tokens"], first["time"]["repeats"]) == (1.0, 25, 10, 2)
     assert 35e6 < last["peak_bytes"] - first["peak_bytes"] < 50e6

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,15 @@ from speechprune.bench.timing import Times, table
 SECONDS = (90.0, 3600.0)
 RATE = 16_000
 ROUNDS = 3
+ASK = (sys.executable, "-m", "speechprune.cli", "ask")
+# A process counts the memory of the one that forked it as its own: a small one stands between. Its last line is bytes.
+LAUNCHER = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:])
+_, status, usage = os.wait4(process.pid, 0)
+print(usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 ABOUT = (
     "`speechprune ask` with SpeechPrune at its default rate, each time a process of its own: its start and loading the "
     "model are included; memory is its largest resident size. The audio is the sweep's recordings in a row, over and "
@@ -96,19 +104,15 @@ def _join(cuts: Sequence[MonoCut], seconds: float, path: Path) -> Path:
 
 
 def _ask(words: Sequence[str]) -> Run:
-    command = [sys.executable, "-m", "speechprune.cli", "ask", *words, "--json"]
     start = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
-        answer, messages = process.stdout.read(), process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)  # the memory of this process alone
-        process.returncode = os.waitstatus_to_exitcode(status)
+    done = subprocess.run([sys.executable, "-c", LAUNCHER, *ASK, *words, "--json"], capture_output=True, text=True)  # noqa: S603
     elapsed = time.perf_counter() - start
-    if process.returncode:
-        reason = (messages.strip().splitlines() or ["no message"])[-1]
-        raise ValueError(f"speechprune ask {words[0]} ended with {process.returncode}: {reason}")
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ValueError(f"speechprune ask {words[0]} ended with {done.returncode}: {reason}")
+    answer, peak = done.stdout.splitlines()
     found = json.loads(answer)
-    kilo = 1 if sys.platform == "darwin" else 1024
-    return Run(elapsed, kilo * usage.ru_maxrss, found["total_tokens"], found["tokens"])
+    return Run(elapsed, int(peak), found["total_tokens"], found["tokens"])
 
 
 def format_long(result: dict) -> str:
