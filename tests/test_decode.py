@@ -123,7 +123,7 @@ def test_generated_replies_are_parsed_never_guessed(tmp_path, dump, model, monke
     assert [row["error"] for row in first] == [None] * 3
     (found,) = score([*rows.values()])
     assert (found.n, found.unparsed, found.errors) == (12, 4, 0)
-    with pytest.raises(ValueError, match=r"holds rows with mode 'generate', this run has None"):
+    with pytest.raises(ValueError, match=r"holds rows with mode 'generate', this run has 'logprob'"):
         run(dump, tmp_path / "exp", config_of(tmp_path, systems=["original"]), model)
 
 
@@ -204,7 +204,7 @@ def test_rows_of_another_precision_are_refused(tmp_path, dump, model, monkeypatc
     run(dump, tmp_path / "exp", config, model)
     assert json.loads((tmp_path / "exp/original/config.json").read_text())["dtype"] == "bfloat16"
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="holds rows with dtype 'bfloat16', this run has None; remove the folder"):
+    with pytest.raises(ValueError, match="holds rows with dtype 'bfloat16', this run has 'float32'; remove the folder"):
         run(dump, tmp_path / "exp", config, model)
 
 

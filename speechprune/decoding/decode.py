@@ -24,7 +24,7 @@ from tqdm import tqdm
 from speechprune.decoding.answering import Answerer, explain
 from speechprune.decoding.batches import Reply
 from speechprune.decoding.rows import Key, is_row, key_of, make_row
-from speechprune.decoding.systems import DecodeConfig, System
+from speechprune.decoding.systems import SETTINGS, DecodeConfig, System
 from speechprune.features import check_model, load_states, read_dump, recording_names
 from speechprune.files import Problem, Shard, append_lines, atomic_write, mend, open_append, read_jsonl
 from speechprune.models import SpeechLLM
@@ -200,11 +200,11 @@ def _claim(folder: Path, system: System, model: SpeechLLM) -> None:
         theirs = dict(json.loads(path.read_text(encoding="utf-8")))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged ({error}); {way_out}") from error
+    ordinary = {"dtype": "float32", **{key: valid[0] for key, valid in SETTINGS.items()}}  # not written
     for key in mine | theirs:
         if theirs.get(key) != mine.get(key):
-            raise ValueError(
-                f"{folder} holds rows with {key} {theirs.get(key)!r}, this run has {mine.get(key)!r}; {way_out}"
-            )
+            before, now = (values.get(key, ordinary.get(key)) for values in (theirs, mine))
+            raise ValueError(f"{folder} holds rows with {key} {before!r}, this run has {now!r}; {way_out}")
 
 
 def _questions(cut: MonoCut, problems: list[Problem]) -> list[dict]:

@@ -22,8 +22,8 @@ AUDIO = ("recording", *LEFT_OUT, "silence", "none")
 POSITIONS = ("reindexed", "original")
 PERMUTE = ("none", "cyclic")  # ask once, or once for every rotation of the choices
 MODES = ("logprob", "generate")  # the likeliest letter, or the choice that a generated reply names
-_CHOICES = {"audio": AUDIO, "query": QUERIES, "positions": POSITIONS, "permute": PERMUTE, "mode": MODES}
-_SYSTEM_KEYS = ("method", "name", "rates", *_CHOICES)
+SETTINGS = {"audio": AUDIO, "query": QUERIES, "positions": POSITIONS, "permute": PERMUTE, "mode": MODES}
+_SYSTEM_KEYS = ("method", "name", "rates", *SETTINGS)
 _COMMON_KEYS = ("query", "positions", "permute", "mode", "seed")
 _CONFIG_KEYS = ("systems", "rates", *_COMMON_KEYS, "batch_tokens")
 
@@ -81,7 +81,7 @@ class System:
         """All that the system's answers depend on besides model and recording, for its config.json."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "pruner"}
         for key in ("permute", "mode"):
-            if values[key] == _CHOICES[key][0]:
+            if values[key] == SETTINGS[key][0]:
                 del values[key]  # folders from before there was a choice stay valid
         return {**values, "method": self.pruner.name, "options": dataclasses.asdict(self.pruner)}
 
@@ -170,8 +170,8 @@ def _expand(entry: dict, rates: object, common: dict) -> list[System]:
     except ValueError as error:
         keys = f" (keys of every system: {', '.join(_SYSTEM_KEYS)})" if options else ""
         raise ValueError(f"systems: {name}: {error}{keys}") from error
-    settings = common | {key: entry[key] for key in _CHOICES if key in entry}
-    for key, valid in _CHOICES.items():
+    settings = common | {key: entry[key] for key in SETTINGS if key in entry}
+    for key, valid in SETTINGS.items():
         if settings.get(key, valid[0]) not in valid:
             raise ValueError(f"systems: {name}: {key} {settings[key]!r}; choose from: {', '.join(valid)}")
     if settings.get("audio") == "none" and pruner.has_budget:
