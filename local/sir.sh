@@ -81,7 +81,7 @@ With --train true, stages 0 and 1 make the training sets too, and a model is tra
 
 Options and what they are set to (relative paths are counted from the recipe's directory):
 END
-  printf '  --%-11s %-22s %s\n' \
+  printf '  --%-12s %-22s %s\n' \
     stage "$stage" "first stage to run" \
     stop-stage "$stop_stage" "last stage to run" \
     corpus "$corpus" "name of the corpus" \
@@ -167,6 +167,17 @@ if [[ $train == true ]] && ((stage <= 2 && stop_stage >= 2)); then
   "$HERE/train_mini.sh" data exp/train_mini
 fi
 
+# look_at EXP: names what the stages that ran have written for people.
+look_at() {
+  if wanted 4 && wanted 5; then
+    echo "Look at $1/report.html; tables: $1/RESULTS.md"
+  elif wanted 5; then
+    echo "Look at $1/report.html"
+  elif wanted 4; then
+    echo "Look at $1/RESULTS.md"
+  fi
+}
+
 submitted=""
 for set in ${sets//,/ }; do
   dump=dump/$model_name/$set
@@ -193,7 +204,7 @@ for set in ${sets//,/ }; do
   if wanted 4; then
     log "Stage 4: score: $exp -> $exp/RESULTS.md"
     speechprune score "$exp" --cuts "data/$set/cuts.jsonl.gz" --model "$model"
-    cat "$exp/RESULTS.md"
+    sed '/^## /,$d' "$exp/RESULTS.md" # title, main table and its notes
   fi
 
   if wanted 5; then
@@ -211,4 +222,7 @@ if [[ -n $submitted ]]; then
   show_status "dump/$model_name" "exp/$model_name"
 else
   log "Stages $stage to $stop_stage of $corpus: done in $SECONDS s"
+  for set in ${sets//,/ }; do
+    look_at "exp/$model_name/$set"
+  done
 fi

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from speechprune.audio import load_windows
 from speechprune.models.base import Answer, SpeechLLM
+from speechprune.parts import join
 from speechprune.prompts import letters, query_text
 from speechprune.pruners import PruneInputs, Pruner, get_pruner
 from speechprune.pruners.base import PAD
@@ -32,7 +33,7 @@ def ask(
     chosen = get_pruner(pruner) if isinstance(pruner, str) else pruner
     prompt = model.prompt(question, choices)
     text = query_text(question, choices, query)
-    tokens = model.project(model.encode_windows(_windows(model, audio)))
+    tokens = join(map(model.project, model.encode_parts(_windows(model, audio)))).to(model.device)
     inputs = PruneInputs.single(
         tokens,
         model.embed_text(text) if chosen.uses_query else None,

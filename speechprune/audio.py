@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ MIN_SECONDS = 0.1
 MISSING_SECONDS = 0.025  # how far a file may be off what its header or manifest says, as in Lhotse
 RATES = (1_000, 768_000)  # Hz; outside of it a header is wrong, and resampling would need huge filters
 _BLOCK_SECONDS = 10.0
+_UNKNOWN_BYTES = 0x7FFF0000  # a WAV header that promises as many, or more, was written before the length was known
 
 
 class AudioError(ValueError):
@@ -145,7 +147,20 @@ def _open_file(path: Path, declared: float | None = None) -> _Stream:
         reason = str(getattr(error, "error_string", error)).rstrip(".")
         raise AudioError(f"{path}: not audio that libsndfile reads ({reason}); convert it to wav or flac") from error
     _check_length(str(path), info.samplerate, info.frames, declared)
+    seconds = info.frames / info.samplerate
+    promised = seconds * _promised(info.extra_info)
+    if promised - seconds > MISSING_SECONDS:
+        log.warning(
+            "%s: cut short? its header promises %.3f s, the file holds %.3f s; copy it again", path, promised, seconds
+        )
     return _Stream(str(path), info.samplerate, lambda size: _read_blocks(path, info.frames, size))
+
+
+def _promised(header: str) -> float:
+    """How many times as many samples a WAV header promises as the file holds, by libsndfile's account of it."""
+    found = re.search(r"^data : (\d+) \(should be (\d+)\)$", header, re.MULTILINE)
+    promised, held = map(int, found.groups()) if found else (0, 0)
+    return promised / held if 0 < held < promised < _UNKNOWN_BYTES else 1.0
 
 
 def _read_blocks(path: Path, frames: int, size: int) -> Iterator[np.ndarray]:

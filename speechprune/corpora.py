@@ -7,6 +7,7 @@ from inspect import signature
 from types import ModuleType
 
 from speechprune.registry import lookup, submodules
+from speechprune.tts import get_engine
 
 
 def corpora() -> dict[str, ModuleType]:
@@ -33,7 +34,8 @@ def corpus_options(verb: str, name: str, options: dict[str, str | None]) -> dict
     """Those of a user's options, such as ``tts``, that ``<verb>_<name>`` takes; options that are None are not given.
 
     Raises:
-        ValueError: an option is given that neither the corpus' download nor its prepare takes.
+        ValueError: an option is given that neither the corpus' download nor its prepare takes, or a ``tts`` that is
+            no engine.
     """
     module = lookup("corpus", name, corpora())
     functions = {v: f for v in ("download", "prepare") if (f := getattr(module, f"{v}_{name}", None))}
@@ -42,4 +44,6 @@ def corpus_options(verb: str, name: str, options: dict[str, str | None]) -> dict
     for option in given:
         if not any(option in parameters for parameters in known.values()):
             raise ValueError(f"corpus {name} takes no --{option}; leave it out")
+    if "tts" in given:
+        get_engine(given["tts"])  # also where only the other of the two would notice
     return {option: value for option, value in given.items() if option in known.get(verb, ())}

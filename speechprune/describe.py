@@ -14,6 +14,7 @@ from speechprune.files import atomic_write
 from speechprune.prompts import LETTERS
 
 WINDOW = 30.0  # seconds that a model's ordinary input holds
+PICTURES = (".png", ".pdf", ".svg")
 
 
 @dataclass
@@ -70,9 +71,10 @@ class Description:
         if self.evidence:
             early = sum(end <= WINDOW for _, end in self.evidence) / len(self.evidence)
             middle = " / ".join(f"{v:.2f}" for v in np.percentile(self.positions, [25, 50, 75]))
+            spans = "1 span" if len(self.evidence) == 1 else f"{len(self.evidence)} spans"
             lines["evidence"] = (
-                f"{len(self.evidence)} spans, {100 * early:.1f} % end within {WINDOW:.0f} s; quartiles of their place "
-                f"in the recording: {middle}; found by: {_counts(self.methods)}"
+                f"{spans}, {100 * early:.1f} % end within {WINDOW:.0f} s; quartiles of their place in the recording: "
+                f"{middle}; found by: {_counts(self.methods)}"
             )
         if self.speakers:
             lines["speakers"] = f"{len(self.speakers)}; sex: {_counts(self.genders)}"
@@ -117,8 +119,14 @@ def describe(cuts: Iterable[MonoCut]) -> Description:
     return found
 
 
+def check_picture(path: Path) -> None:
+    """ValueError, naming the valid ones, where ``path`` has a suffix that ``draw`` does not write."""
+    if path.suffix.lower() not in PICTURES:
+        raise ValueError(f"picture {path}: {path.suffix or 'no suffix'!r}; choose from: {', '.join(PICTURES)}")
+
+
 def draw(found: Description, path: Path, title: str) -> Path:
-    """Draw durations and the evidence's places into ``path`` (.png, .pdf, .svg)."""
+    """Draw durations and the evidence's places into ``path``, whose suffix is one of ``PICTURES``."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -128,6 +136,7 @@ def draw(found: Description, path: Path, title: str) -> Path:
     left.hist(found.durations, bins=min(40, max(5, len(found.durations) // 5)), color="#0072B2")
     left.axvline(WINDOW, color="#D55E00", linestyle="--", label=f"{WINDOW:.0f} s, a model's ordinary input")
     left.set(xlabel="duration, s", ylabel="recordings", title="Durations")
+    left.yaxis.get_major_locator().set_params(integer=True)
     left.legend()
     if found.evidence:
         starts, ends = np.array(found.evidence).T
@@ -142,7 +151,7 @@ def draw(found: Description, path: Path, title: str) -> Path:
     figure.suptitle(title)
     try:
         with atomic_write(path, "wb") as file:
-            figure.savefig(file, format=path.suffix.lstrip(".") or "png", dpi=150)
+            figure.savefig(file, format=path.suffix.lstrip(".").lower(), dpi=150)
     finally:
         pyplot.close(figure)
     return path

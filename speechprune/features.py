@@ -14,6 +14,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,12 +29,16 @@ from speechprune.archives import KaldiioWriter
 from speechprune.audio import load_windows
 from speechprune.cuts import read_cuts, validate_cut
 from speechprune.files import Problem, Shard, WriteError, append_lines, atomic_write, open_append
+from speechprune.parts import join
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from speechprune.models.base import SpeechLLM
 
 log = logging.getLogger(__name__)
 
+BROKEN_SHOWN = 3  # promises of one cut that a message names
 _WHOLE = Shard(1, 1)
 _OWN = ("audio_tokens", "error", "source_hash", "revision")  # custom fields that this stage writes
 
@@ -83,7 +88,7 @@ def extract_features(
         cuts_path: cuts file, or a folder of them.
         dump_dir: made when absent.
         model: uses its name, fingerprint, frame_rate (tokens/s), sampling_rate (Hz), window_seconds and
-            ``encode_windows(iterable of (T,) float32) -> (N, E)``.
+            ``encode_parts(iterable of (T,) float32) -> iterator of (n, E)``.
         shard: which part of the recordings; jobs may run at the same time.
         progress: show a bar on stderr.
         stop: asked before each recording; once it says True, the rest is left to another run.
@@ -195,14 +200,13 @@ def _extract(cut: MonoCut, model: SpeechLLM, archive: KaldiioWriter) -> dict:
     """{"audio_tokens": array} or {"error": message}; only a failing disk raises."""
     broken = validate_cut(cut)
     if broken:
-        return {"error": "; ".join(f"{p.field}: {p.value}, expected {p.limit}" for p in broken)}
+        named = [f"{p.field}: {p.value}, expected {p.limit}" for p in broken[:BROKEN_SHOWN]]
+        if more := len(broken) - len(named):
+            named.append(f"and {more} more: speechprune validate names them all")
+        return {"error": "; ".join(named)}
     try:
         windows = load_windows(cut.recording, model.window_seconds, model.sampling_rate)
-        states = model.encode_windows(windows).detach().half().cpu().numpy()
-        if states.ndim != 2 or len(states) == 0:
-            raise ValueError(f"{model.name} gave states of shape {states.shape}, expected (N, E) with N >= 1")
-        if not np.isfinite(states).all():
-            raise ValueError(f"{model.name} gave states that are NaN or above 65504, what float16 can hold")
+        states = join(map(partial(_stored, model.name), model.encode_parts(windows))).numpy()
         tokens = archive.store_array(cut.id, states, frame_shift=1 / model.frame_rate, temporal_dim=0, start=0)
     except WriteError:
         raise
@@ -211,6 +215,16 @@ def _extract(cut: MonoCut, model: SpeechLLM, archive: KaldiioWriter) -> dict:
     except Exception as error:  # one recording must never stop the run
         return {"error": f"{type(error).__name__}: {error}"}
     return {"audio_tokens": tokens}
+
+
+def _stored(model: str, states: Tensor) -> Tensor:
+    """A part of a recording as it goes to the disk: (n, E) float16 on the CPU. ValueError where that cannot hold it."""
+    stored = states.detach().half().cpu()
+    if stored.ndim != 2 or len(stored) == 0:
+        raise ValueError(f"{model} gave states of shape {tuple(stored.shape)}, expected (N, E) with N >= 1")
+    if not stored.isfinite().all():
+        raise ValueError(f"{model} gave states that are NaN or above 65504, what float16 can hold")
+    return stored
 
 
 def _append(lines: FileIO, cut: MonoCut, custom: dict) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from speechprune.files import read_jsonl
 
+ORDINARY = {"permute": "none", "mode": "logprob"}  # decode's defaults, which it does not write down
 Key = tuple[str, int | None]  # question id and rotation of its choices (None: not rotated)
 
 
@@ -48,7 +49,11 @@ def count_recordings(cuts_path: str | Path, dump_dir: str | Path) -> tuple[int, 
 
 
 def count_rows(
-    dump_dir: str | Path, exp_dir: str | Path, config: str | Path, permute: str | None = None
+    dump_dir: str | Path,
+    exp_dir: str | Path,
+    config: str | Path,
+    permute: str | None = None,
+    mode: str | None = None,
 ) -> tuple[int, int]:
     """Stage 3: rows of the configuration's systems about the dump's questions, each once, and how many there will be.
 
@@ -61,7 +66,7 @@ def count_rows(
         dump_dir: what stage 2 wrote.
         exp_dir: where ``speechprune decode`` writes.
         config: the decode configuration.
-        permute: as ``speechprune decode --permute``.
+        permute, mode: as ``speechprune decode --permute`` and ``--mode``.
     Raises:
         FileNotFoundError: there is no dump or no configuration.
         ValueError: decode would not take the configuration.
@@ -71,10 +76,13 @@ def count_rows(
     if listed is None:
         raise FileNotFoundError(f"no audio tokens in {dump}: recordings.json is missing; run stage 2 (features)")
     cuts = [cut for name, cut in _latest(dump).items() if name in listed]
-    systems = _systems(exp, Path(config), permute)
-    wanted = {turned: {key for cut in cuts for key in cut.keys(turned)} for turned in set(systems.values())}
-    done = sum(len(wanted[turned] & _found(exp / folder)) for folder, turned in systems.items())
-    return done, sum(len(wanted[turned]) for turned in systems.values())
+    begun = _begun(exp)
+    systems = _systems(begun, Path(config), permute, mode)
+    turned = {folder: setting["permute"] == "cyclic" for folder, setting in systems.items()}
+    wanted = {rotated: {key for cut in cuts for key in cut.keys(rotated)} for rotated in set(turned.values())}
+    asked = {folder: wanted[rotated] for folder, rotated in turned.items()}
+    done = sum(len(asked[name] & _found(exp / name)) for name in systems if _fits(begun.get(name), systems[name]))
+    return done, sum(map(len, asked.values()))
 
 
 def _cut_files(folder: Path) -> list[Path]:
@@ -151,12 +159,13 @@ def _exact_hashes(path: Path) -> dict[str, str]:
     return hashes
 
 
-def _systems(exp: Path, config: Path, permute: str | None) -> dict[str, bool]:
-    """{folder: whether choices are rotated} of the configuration's systems."""
+def _systems(begun: dict[str, dict], config: Path, permute: str | None, mode: str | None) -> dict[str, dict]:
+    """{folder: how its questions are asked, as ``ORDINARY``} of the configuration's systems."""
     import yaml
 
-    has_rates = _methods(exp)
-    systems: dict[str, bool] = {}
+    has_rates = {row["method"]: row["rate"] is not None for row in begun.values() if row.keys() >= {"method", "rate"}}
+    given = {"permute": permute, "mode": mode}
+    systems: dict[str, dict] = {}
     try:
         table = yaml.safe_load(config.read_bytes())
         for entry in table["systems"]:
@@ -164,23 +173,28 @@ def _systems(exp: Path, config: Path, permute: str | None) -> dict[str, bool]:
             method, rates = entry["method"], entry.get("rates", table.get("rates"))
             name = entry.get("name", method)
             several = rates is not None and has_rates.get(method, "rates" in entry)
-            turned = (permute or entry.get("permute", table.get("permute"))) == "cyclic"
-            systems |= dict.fromkeys([f"{name}_{float(rate):g}" for rate in rates] if several else [name], turned)
+            setting = {key: given[key] or entry.get(key, table.get(key, ORDINARY[key])) for key in ORDINARY}
+            systems |= dict.fromkeys([f"{name}_{float(rate):g}" for rate in rates] if several else [name], setting)
     except (yaml.YAMLError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{config} is no configuration that decode takes: {error}") from error
     return systems
 
 
-def _methods(exp: Path) -> dict[str, bool]:
-    """{method: whether it has rates}, by the folders that decode has begun."""
+def _begun(exp: Path) -> dict[str, dict]:
+    """{folder: its config.json} of the systems that decode has begun; {} for one that is damaged."""
     found = {}
     for path in exp.glob("*/config.json"):
         try:
             begun = json.loads(path.read_text(encoding="utf-8"))
-            found[begun["method"]] = begun["rate"] is not None
-        except (ValueError, KeyError, TypeError):
-            continue  # damaged: decode says so
+        except ValueError:
+            begun = None
+        found[path.parent.name] = begun if isinstance(begun, dict) else {}
     return found
+
+
+def _fits(begun: dict | None, setting: dict) -> bool:
+    """Whether decode would go on in a folder with this config.json (None: without one); if not, it says so."""
+    return begun is None or (bool(begun) and all(begun.get(key, ORDINARY[key]) == setting[key] for key in ORDINARY))
 
 
 def _found(folder: Path) -> set[Key]:

@@ -20,7 +20,7 @@ def check_question(question: str, choices: Sequence[str]) -> None:
     if not question.strip():
         raise ValueError("the question is empty; give the text that the model shall answer")
     if not 2 <= len(choices) <= len(LETTERS):
-        raise ValueError(f"{len(choices)} choices for {question!r}; give 2 to {len(LETTERS)}")
+        raise ValueError(f"{len(choices)} choice{'s' * (len(choices) != 1)} for {question!r}; give 2 to {len(LETTERS)}")
     for index, choice in enumerate(choices):
         if not choice.strip():
             raise ValueError(f"choice {LETTERS[index]} of {question!r} is empty")

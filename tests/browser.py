@@ -66,14 +66,16 @@ class View:
     def place(self) -> float:
         return float(self.one("#wave").get_attribute("aria-valuenow"))
 
+    def address(self) -> str:
+        return self.run("return location.hash")
+
     def ask(self, name: str) -> None:
         """Click the question."""
         self.one(f"#list li:nth-child({1 + self.listed().index(name)}) button").click()
 
     def hear(self, title: str) -> None:
         """Choose the system."""
-        labels = self.all("#lanes label")
-        next(label for label in labels if label.text.endswith(title)).find_element(By.CSS_SELECTOR, ".label").click()
+        next(label for label in self.all("#lanes .label") if label.get_attribute("title") == title).click()
 
     def mode(self, name: str) -> None:
         self.one(f"#modes input[value={name}]").click()

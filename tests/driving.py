@@ -18,7 +18,7 @@ printf '%s %s\\n' "$1" "${OMP_NUM_THREADS:-none}" >> "$CALLS.threads"
 if [[ ${FAIL:-} == "$1" ]]; then echo "the reason"; exit 3; fi
 if [[ ${WAIT:-} == "$1" ]]; then while [[ ! -e go ]]; do sleep 0.1; done; fi
 if [[ ${SLEEP:-} == "$1" ]]; then echo $$ > "$CALLS.pid"; exec sleep 60; fi
-if [[ $1 == score ]]; then mkdir -p "$2"; echo "| table of $2 |" > "$2/RESULTS.md"; fi
+if [[ $1 == score ]]; then mkdir -p "$2"; printf '%s\\n' "| table of $2 |" "## More" "tables" > "$2/RESULTS.md"; fi
 """
 
 

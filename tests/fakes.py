@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,16 +33,14 @@ class EnergyModel:
         self.calls = 0
         self.longest = 0  # samples of the longest window seen
 
-    def encode_windows(self, windows: Iterable[np.ndarray]) -> torch.Tensor:
+    def encode_parts(self, windows: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
         self.before(self.calls)
         self.calls += 1
-        states = []
         for window in windows:
             self.longest = max(self.longest, len(window))
             frames = np.pad(window, (0, -len(window) % FRAME)).reshape(-1, FRAME)
             parts = (frames**2).mean(1), frames.mean(1), frames.max(1), frames.min(1)
-            states.append(np.stack(parts, axis=1))
-        return torch.from_numpy(np.concatenate(states))
+            yield torch.from_numpy(np.stack(parts, axis=1))
 
 
 def energies(samples: np.ndarray) -> np.ndarray:

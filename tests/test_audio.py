@@ -217,6 +217,27 @@ def test_a_file_shorter_than_its_manifest_is_refused(tmp_path):
         load_audio(recording)
 
 
+def cut_short(path: Path, samples: int) -> Path:
+    """Only the first samples of a 16-bit wav, under the old header."""
+    path.write_bytes(path.read_bytes()[: 44 + 2 * samples])
+    return path
+
+
+def test_a_wav_shorter_than_its_header_says_is_warned_about(tmp_path, caplog):
+    path = cut_short(wav(tmp_path, np.full(32000, 0.5), subtype="PCM_16"), 2500)
+    assert len(load_audio(path)) == 2500
+    assert caplog.messages == [f"{path}: cut short? its header promises 2.000 s, the file holds 0.156 s; copy it again"]
+
+
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x80000000, 0x7FFFFFFF, 0x7FFFF000, 2 * 16200])
+def test_a_header_of_unknown_length_or_a_little_off_is_no_cut(tmp_path, caplog, size):
+    path = wav(tmp_path, np.full(16000, 0.5), subtype="PCM_16")
+    data = path.read_bytes()
+    path.write_bytes(data[:40] + size.to_bytes(4, "little") + data[44:])
+    assert len(load_audio(path)) == 16000
+    assert caplog.messages == []
+
+
 def test_exactly_a_tenth_of_a_second_is_enough(tmp_path):
     lengths = [len(window) for window in load_windows(wav(tmp_path, np.full(1600, 0.5)), 30.0)]
     assert lengths == [1600]

@@ -76,7 +76,7 @@ def test_machine_is_named():
     machine = Machine.here()
     assert machine.threads == torch.get_num_threads()
     assert f"torch {torch.__version__}" in str(machine)
-    assert str(replace(machine, gpu=None, load=None)).endswith("threads; GPU: none")
+    assert str(replace(machine, gpu=None, load=None, threads=2)).endswith("threads; GPU: none")
     assert "load" not in str(replace(machine, load=None))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import resource
 import subprocess
 import sys
@@ -62,6 +63,14 @@ def test_every_command_has_help(command):
         assert main.commands[command].short_help in " ".join(result.stdout.split())
 
 
+@pytest.mark.parametrize("command", ["features", "decode", "report", "ask", "profile", "bench"])
+def test_help_names_only_options_that_the_command_has(command):
+    text = call(command, "--help").stdout
+    assert {f"--{word}" for word in re.findall(r"--([a-z][a-z-]*)", text)} <= {
+        name for param in main.commands[command].params for name in (*param.opts, *param.secondary_opts)
+    } | {"--help"}
+
+
 def test_commands_are_listed_in_the_order_of_the_stages():
     lines = call("--help").stdout.split("Commands:\n")[1].splitlines()
     assert [name for name in (line[2:14].strip() for line in lines) if name in COMMANDS] == COMMANDS
@@ -115,11 +124,15 @@ def test_errors_are_one_line_and_exit_1(tmp_path, model, wav):
     assert refused("report", gone) == f"{gone / 'score.json'}: not found; run stage 4 (score) first"
     assert refused("download", "spirall", gone).startswith("unknown corpus 'spirall'; choose from: ")
     assert refused("prepare", "mini_sir", gone, tmp_path / "data").startswith(f"{gone}/test/scripts holds no script")
+    assert refused("prepare", "mini_sir", gone, tmp_path / "data", "--tts", "festival").startswith(
+        "unknown TTS engine 'festival'; choose from: "
+    )
+    assert refused("describe", gone, "--picture", "a.xyz") == "picture a.xyz: '.xyz'; choose from: .png, .pdf, .svg"
     assert refused("train-mini", gone, gone, "--part", "tune", "--part", "x").startswith(
         "unknown part 'x'; choose from: t"
     )
     assert refused("ask", gone, *ASK, "--model", model).startswith(f"{gone}: no such audio file")
-    assert refused("ask", wav, *ASK[:3], "--model", model).startswith("1 choices for ")
+    assert refused("ask", wav, *ASK[:3], "--model", model).startswith("1 choice for ")
     assert refused("ask", wav, *ASK, "--model", model, "--rate", 1).startswith("rate=1.0; the share of audio tokens")
     assert refused("ask", wav, *ASK, "--model", model, "--pruner", "x").startswith("unknown pruner 'x'; choose from: ")
 
@@ -267,6 +280,16 @@ def test_features_to_report(tmp_path, model, caplog):
     for command in ("score", "report"):
         assert call(command, exp).exit_code == 0
     scores = json.loads((exp / "score.json").read_text())
+    headline = [
+        s for s in scores["systems"] if s["system"] in ("original", "full", "speechprune") and s["rate"] != 0.99
+    ]
+    original, full, pruned = ([100 * s["accuracy"], s["tokens"]] for s in headline)
+    assert (
+        "SpeechPrune at 0.98: {:.2f} % with {} tokens; Original: {:.2f} % with {}; Full: {:.2f} % with {}\n".format(
+            *pruned, *original, *full
+        )
+        in caplog.text
+    )
     assert scores["set"] == "test"
     assert len(scores["systems"]) == 12
     assert {(s["n"], s["errors"], s["unparsed"]) for s in scores["systems"]} == {(9, 0, 0)}

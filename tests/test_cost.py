@@ -226,7 +226,7 @@ def test_wrong_arguments_are_named(tmp_path, seven_b):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"cannot read its config.json: .* JSON"):
         load_config(tmp_path)
-    with pytest.raises(FileNotFoundError, match="neither a model folder here nor a hub name"):
+    with pytest.raises(FileNotFoundError, match=r"here: no model folder at .*; give a folder with config.json"):
         load_config(tmp_path / "nothing" / "here")
 
 

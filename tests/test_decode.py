@@ -198,6 +198,20 @@ def test_an_experiment_of_other_options_is_refused(tmp_path, dump, model, tmp_pa
     assert run(dump, exp, config, model)[0].skipped == 24
 
 
+def test_rows_that_were_asked_in_other_words_are_refused(tmp_path, dump, model, monkeypatch):
+    config = config_of(tmp_path, systems=["original"])
+    run(dump, tmp_path / "exp", config, model)
+    path = tmp_path / "exp/original/config.json"
+    described = json.loads(path.read_text())
+    assert described["prompt"] == model.prompt_fingerprint
+    path.write_text(json.dumps({key: value for key, value in described.items() if key != "prompt"}))
+    run(dump, tmp_path / "exp", config, model)  # a folder from before it was written
+    path.write_text(json.dumps(described))
+    monkeypatch.setattr(model, "prompt_fingerprint", "other")
+    with pytest.raises(ValueError, match=r"holds rows with prompt '[0-9a-f]+', this run has 'other'"):
+        run(dump, tmp_path / "exp", config, model)
+
+
 def test_rows_of_another_precision_are_refused(tmp_path, dump, model, monkeypatch):
     config = config_of(tmp_path, systems=["original"])
     monkeypatch.setattr(model, "dtype", torch.bfloat16)

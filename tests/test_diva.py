@@ -127,6 +127,8 @@ def test_windows_are_joined_and_states_are_small(model):
     assert states.shape == (3 * QUERIES, 16)  # before the projector: what is stored
     alone = model.encode(noise(61)[30 * RATE : 60 * RATE])
     torch.testing.assert_close(states[QUERIES : 2 * QUERIES], alone, atol=1e-5, rtol=0)
+    parts = states.split([5, QUERIES, 2 * QUERIES - 5])  # every state is projected by itself
+    torch.testing.assert_close(torch.cat([model.project(part) for part in parts]), model.project(states))
 
 
 def test_generate_stops_at_llamas_end_of_turn(model, folder):

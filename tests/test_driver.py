@@ -27,6 +27,7 @@ def test_all_stages(recipe):
     assert [line.split(":")[0] for line in stages] == [f"Stage {number}" for number in range(6)]
     assert "Stage 3: decode: dump/mini/test -> exp/mini/test" in stages
     assert "| table of exp/mini/test |" in result.stdout
+    assert "## More" not in result.stdout and "tables\n" not in result.stdout
     assert "# Ended (code 0)" in (recipe.egs / "dump/mini/test/log/features.2.log").read_text()
     assert "# Ended (code 0)" in (recipe.egs / "exp/mini/test/log/decode.2.log").read_text()
 
@@ -46,6 +47,26 @@ def test_stage_selection(recipe, words, expected):
     result = recipe.run(*words)
     assert result.returncode == 0, result.stderr
     assert recipe.calls() == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "last"),
+    [
+        ([], ["Look at exp/mini/test/report.html; tables: exp/mini/test/RESULTS.md"]),
+        (["--stop-stage=4"], ["Look at exp/mini/test/RESULTS.md"]),
+        (["--stage=5"], ["Look at exp/mini/test/report.html"]),
+        (
+            ["--stage=4", "--stop-stage=4", "--sets=test,dev"],
+            [f"Look at exp/mini/{s}/RESULTS.md" for s in ("test", "dev")],
+        ),
+        (["--stop-stage=3"], []),
+    ],
+)
+def test_the_last_lines_say_where_to_look(recipe, words, last):
+    lines = recipe.run(*words).stdout.splitlines()
+    assert [line for line in lines if line.startswith("Look at")] == last
+    assert lines[len(lines) - len(last) :] == last
+    assert ": done in " in lines[-1 - len(last)]
 
 
 def test_works_from_another_directory(recipe, tmp_path):
@@ -143,6 +164,12 @@ def test_help_lists_every_option(recipe):
     valid = re.search(r"valid ones are: (.*)", recipe.run("--x").stderr)[1].split()
     listed = re.findall(r"^  (--[a-z-]+) ", recipe.run("--help").stdout, re.MULTILINE)
     assert sorted(listed) == sorted(set(valid) - {"--help"})
+
+
+def test_helps_columns_hold_the_longest_option(recipe):
+    lines = re.findall(r"^  --.*", recipe.run("--help").stdout, re.MULTILINE)
+    texts = {"first stage to run", "with slurm: jobs of an array that run at once", "the sets it is trained on"}
+    assert len({line.index(text) for line in lines for text in texts if text in line}) == 1
 
 
 @pytest.mark.parametrize(

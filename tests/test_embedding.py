@@ -188,6 +188,7 @@ def test_rows_of_another_model(study, tmp_path):
 
 def test_without_both_systems_nothing_is_drawn(study, tmp_path, caplog):
     exp, dump, model = study
+    caplog.set_level("INFO")
     other = changed(exp, tmp_path / "exp", lambda found: found | {"error": "no audio"})
     assert draw_embeddings(other, dump, model, tmp_path) == []
     assert "embedding: nothing to draw" in caplog.text

@@ -182,13 +182,13 @@ def test_a_failed_recording_is_tried_again_and_superseded_when_it_works(tmp_path
 
 def test_faults_of_the_model_do_not_stop_the_run(tmp_path, corpus):
     class Faulty(EnergyModel):
-        def encode_windows(self, windows):
-            states = super().encode_windows(windows)
-            if self.calls == 2:
-                raise RuntimeError("out of memory")
-            if self.calls == 3:
-                states[7, 2] = 1e6
-            return states[:0] if self.calls == 4 else states
+        def encode_parts(self, windows):
+            for number, states in enumerate(super().encode_parts(windows)):
+                if self.calls == 2 and number == 1:
+                    raise RuntimeError("out of memory")
+                if self.calls == 3:
+                    states[7, 2] = 1e6
+                yield states[:0] if self.calls == 4 else states
 
     summary = extract(tmp_path, Faulty())
     assert (summary.done, summary.failed, summary.unwritten) == (2, 3, 0)

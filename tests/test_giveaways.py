@@ -11,6 +11,7 @@ from test_score import error_row, row, write_rows
 
 from speechprune.cuts import write_cuts
 from speechprune.hypotheses import read_hypotheses
+from speechprune.report.tables import escape
 from speechprune.scoring import giveaways, tally
 from speechprune.scoring.breakdown import Asked, by_duration, by_position, read_asked
 from speechprune.scoring.score import write_results
@@ -51,6 +52,15 @@ def test_a_constant_letter_is_worth_nothing_under_rotations():
     plain = [row(i, "full", None, "B", answer="B") for i in range(5)]
     assert tally.constant_letter(plain) == {"letter": "B", "accuracy": 1.0}
     assert score(plain)[0].rotations is None
+
+
+def test_rotated_systems_do_not_hide_the_best_letter_of_plain_ones():
+    plain = [row(i, "full", None, "A", answer="BBC"[i]) for i in range(3)]
+    rotated = [row(i, "rap", 0.4, "A", answer="ABCD"[(1 - r) % 4], rotation=r) for i in range(2) for r in range(4)]
+    rotated += [row(2, "rap", 0.4, "A", answer="ABCD"[(2 - r) % 4], rotation=r) for r in range(4)]
+    assert tally.constant_letter(rotated) == {"letter": "A", "accuracy": 0.25}
+    assert tally.constant_letter(plain + rotated) == {"letter": "B", "accuracy": round(2 / 3, 6)}
+    assert tally.constant_letter(plain[:1] + rotated) == {"letter": "B", "accuracy": round(2 / 3, 6)}
 
 
 def test_a_question_with_a_failed_or_lost_rotation_does_not_count():
@@ -211,6 +221,35 @@ def test_the_page_shows_what_the_benchmark_gives_away(tmp_path):
     assert "| quiet (silence as audio) | 2 | 0.00 |" in page
     assert "20 to 40 % of the recording" in page
     assert "0 to 30 s" in page
+
+
+def test_chance_is_known_of_generated_replies_with_the_cuts(tmp_path):
+    write_rows(tmp_path / "test", [row(i, "full", choice_logprobs=None, reply="A") for i in range(2)])
+    write_cuts(tmp_path / "cuts.jsonl", [make_cut(f"test-{i:04d}", f"{i}.wav") for i in range(2)])
+    write_results(tmp_path / "test", "speechprune score x", cuts=tmp_path / "cuts.jsonl")
+    assert json.loads((tmp_path / "test/score.json").read_text())["chance"] == 0.25
+
+
+def test_questions_without_any_row_are_warned_of(tmp_path, caplog):
+    study(tmp_path)
+    cuts = [make_cut(f"test-{i:04d}", f"{i}.wav") for i in range(5)]
+    cuts[4].custom["questions"][0] = {"id": None}  # broken: decode writes a row with an error
+    write_cuts(tmp_path / "cuts.jsonl", cuts)
+    write_results(tmp_path / "test", "speechprune score x", cuts=tmp_path / "cuts.jsonl")
+    warning = f"3 of the 5 questions of {tmp_path}/cuts.jsonl have no row of any system: decode is not finished"
+    assert f"{warning}; run stage 3 again" in caplog.messages
+    page = (tmp_path / "test/RESULTS.md").read_text()
+    assert f"**Warning:** {escape(warning)}" in page
+    assert "all questions" not in page
+    write_rows(tmp_path / "test", [row(i, "full") for i in (2, 3)])
+    write_rows(tmp_path / "test", [error_row(4, "full")])
+    caplog.clear()
+    write_results(tmp_path / "test", "speechprune score x", cuts=tmp_path / "cuts.jsonl")
+    assert not any("decode is not finished" in message for message in caplog.messages)
+    page = (tmp_path / "test/RESULTS.md").read_text()
+    assert "n is 5 (all questions)" in page
+    document = json.loads((tmp_path / "test/score.json").read_text())
+    assert document["expected"] == {"cuts": f"{tmp_path}/cuts.jsonl", "questions": 5, "undecoded": 0}
 
 
 def test_questions_that_the_cuts_lack_or_contradict_are_named(tmp_path):

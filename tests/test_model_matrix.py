@@ -129,6 +129,12 @@ def test_the_logits_depend_on_the_audio(llm):
     assert (one - cut).abs().max() > 1e-3
 
 
+def test_every_state_is_projected_by_itself(llm):
+    states = llm.encode(noise(3))
+    parts = [llm.project(part) for part in states.split([1, 4, len(states) - 5])]
+    torch.testing.assert_close(torch.cat(parts), llm.project(states))
+
+
 def test_batch_equals_single_and_pruned_decoding_runs(llm):
     audio = [read(llm, 1, 1)[::2], read(llm, 31, 2)[::9], read(llm, 3, 3)[5:]]
     prompts = [llm.prompt("Short?", ["a", "b"]), llm.prompt(QUESTION, CHOICES), llm.prompt("Why " * 9, CHOICES)]

@@ -214,6 +214,46 @@ def test_generate_equals_stock(model, stock, seconds):
     assert expected
 
 
+def forced(model, monkeypatch, steps):
+    """Let ``generate`` meet these logits, one (rows, vocabulary) a step, with token 5 the only end."""
+    left = iter(steps)
+    monkeypatch.setattr(model, "_logits", lambda states: next(left))
+    monkeypatch.setattr(model, "_ends", frozenset([5]))
+
+
+def test_generate_refuses_logits_that_are_not_finite(model):
+    """One row's fault is an error of the batch; alone, the other row answers."""
+    audio, prompt = model.project(model.encode(noise(2))), model.prompt(QUESTION, CHOICES)
+    broken = audio.clone()
+    broken[3] = torch.nan
+    with pytest.raises(ValueError, match=r"gave logits that are not finite; use --dtype float32"):
+        model.generate([audio, broken], [prompt] * 2)
+    assert model.generate([audio], [prompt])[0]
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_only_logits_that_are_read_must_be_finite(model, monkeypatch, value):
+    audio, prompt = model.project(model.encode(noise(1))), model.prompt(QUESTION, CHOICES)
+    steps = torch.full((3, 2, 40), -torch.inf)  # masked tokens are no fault
+    steps[0, :, [5, 7]] = torch.tensor([[2.0, 1.0], [1.0, 2.0]])  # the first row ends here
+    steps[1:, :, 8] = 1.0
+    steps[1, 0, 9] = value
+    forced(model, monkeypatch, steps)
+    expected = model._tokenizer.decode([7, 8, 8])
+    assert model.generate([audio] * 2, [prompt] * 2, 3) == ["", expected.strip()]
+    steps[2, 1, 9] = value
+    forced(model, monkeypatch, steps)
+    with pytest.raises(ValueError, match="not finite"):
+        model.generate([audio] * 2, [prompt] * 2, 3)
+
+
+def test_replies_are_cut_without_asking_the_device(model, monkeypatch):
+    ids = model._tokenizer("Hi there", add_special_tokens=False)["input_ids"]
+    monkeypatch.setattr(torch.Tensor, "tolist", None)
+    assert model._reply([*ids, *model._ends, *ids]) == "Hi there"
+    assert model._reply(ids) == "Hi there"
+
+
 def test_generate_is_greedy_whatever_the_checkpoint_asks(model, copy):
     edit_json(copy / "generation_config.json", do_sample=True, temperature=5.0, top_k=100, repetition_penalty=1.8)
     sampling = SpeechLLM.from_pretrained(copy, device="cpu")
@@ -367,7 +407,7 @@ def test_missing_folder(name):
 def test_missing_hub_name(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="nobody/nothing: neither a folder here nor a model that the hub gives"):
+    with pytest.raises(FileNotFoundError, match="nobody/nothing: no folder of that name here, and the hub can"):
         SpeechLLM.from_pretrained("nobody/nothing")
 
 
@@ -572,7 +612,7 @@ def test_ask_resamples(model):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"choices": ["one"]}, "1 choices for 'Who speaks\\?'; give 2 to 10"),
+        ({"choices": ["one"]}, "1 choice for 'Who speaks\\?'; give 2 to 10"),
         ({"question": " "}, "the question is empty"),
         ({"rate": 1.0}, "rate=1.0; the share of audio tokens to remove is at least 0 and below 1"),
         ({"rate": -0.1}, "rate=-0.1"),

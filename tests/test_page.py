@@ -118,7 +118,12 @@ def test_what_each_system_kept_and_said(made):
     systems = [system["label"] for system in data["systems"]]
     question = next(q for q in data["questions"] if q["id"] == "test-0001-q1")
     given = {name: answers for name, answers in zip(systems, question["answers"], strict=True)}
-    assert data["systems"][data["chosen"]] == {"label": "speechprune_0.4", "title": "SpeechPrune 0.4"}
+    assert data["systems"][data["chosen"]] == {
+        "label": "speechprune_0.4",
+        "title": "SpeechPrune 0.4",
+        "name": "SpeechPrune",
+        "rate": "0.4",
+    }
     (mine,) = given["speechprune_0.4"]
     mask = np.unpackbits(np.frombuffer(base64.b64decode(data["masks"][mine["kept"]]), np.uint8), count=TOKENS)
     assert np.flatnonzero(mask).tolist() == list(KEPT)
@@ -165,11 +170,36 @@ def test_equal_inputs_give_equal_bytes(made):
 
 def test_the_page_says_what_it_holds(made, tmp_path):
     exp, cuts, page = made
-    assert "6 of the 6 questions, of 3 recordings, are in this page" in page.text
+    assert "All 6 questions, of 3 recordings, are in this page." in page.text
+    assert "drawn at random" not in page.text
     fewer = Page(write_page(exp, cuts, recordings=1))
-    assert "2 of the 6 questions, of 1 recordings, are in this page" in fewer.text
+    assert "2 of the 6 questions, of 1 recording, are in this page" in fewer.text
     assert "chosen, not drawn at random" in fewer.text
     assert len(fewer.data["recordings"]) == 1
+
+
+def test_the_first_question_shown_is_one_that_pruning_saves(made, tmp_path):
+    # Original says A everywhere and SpeechPrune what is right: that is B in the second question of each recording.
+    sentence = "the page first shows one that Original answers wrong and SpeechPrune 0.4 right."
+    assert made[2].data["opening"] == 1
+    assert sentence in made[2].text
+    cuts = make_cuts(tmp_path, 1)
+    write_cuts(tmp_path / "cuts.jsonl", cuts)
+    others = {
+        "no_original": [given for given in rows_of(cuts) if given["system"] != "original"],
+        "wrong": [given | ({"prediction": "C"} if given["rate"] else {}) for given in rows_of(cuts)],
+        "failed": [given | ({"error": "?"} if given["system"] == "original" else {}) for given in rows_of(cuts)],
+    }
+    for name, rows in others.items():
+        page = Page(write_page(make_experiment(tmp_path / name, rows), tmp_path / "cuts.jsonl"))
+        assert page.data["opening"] == 0, name
+        assert "the page first shows" not in page.text
+
+
+def test_links_to_sections_are_short(made):
+    nav = made[2].html.split("<nav")[1].split("</nav>")[0]
+    links = ["Results", "Figures", "Single questions", "Balanced", "Rotated choices", "Give-aways", "Errors"]
+    assert re.findall(r">([^<]+)</a>", nav) == links
 
 
 def test_long_recordings_leave_the_page_small(tmp_path, monkeypatch):

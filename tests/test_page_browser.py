@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
 import pytest
 from browser import View, open_browser
+from matplotlib.image import imread, imsave
 from pages import CHOICES, EVIL, KEPT, TOKENS, example, tones
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
@@ -29,6 +31,8 @@ def driver():
 @pytest.fixture(scope="module")
 def url(tmp_path_factory):
     exp, cuts = example(tmp_path_factory.mktemp("browser"))
+    (exp / "figures").mkdir()
+    imsave(exp / "figures" / "accuracy.png", np.ones((40, 90, 3)))
     return write_page(exp, cuts).as_uri()
 
 
@@ -44,7 +48,8 @@ def page(driver, url):
 
 
 def test_it_loads_without_errors_and_fetches_nothing(page, url):
-    assert page.text("#where").startswith("test-0000-q0")
+    assert page.text("#where").startswith("test-0000-q1")  # Original is wrong, SpeechPrune right
+    assert page.address() == ""
     assert len(page.listed()) == 6
     messages = [json.loads(entry["message"])["message"] for entry in page.driver.get_log("performance")]
     asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
@@ -53,6 +58,7 @@ def test_it_loads_without_errors_and_fetches_nothing(page, url):
 
 
 def test_text_that_tries_to_be_markup_is_shown(page):
+    page.ask("test-0000-q0")
     assert page.text("#question") == f"Where is the bag of test-0000? {EVIL}"
     assert [page.text(f"#choices li:nth-child({k}) span") for k in (1, 2, 3, 4)] == CHOICES
     assert EVIL in page.text("#transcript")
@@ -129,6 +135,7 @@ def test_answers_say_what_is_known(page):
 
 
 def test_rotated_choices(page):
+    page.ask("test-0000-q0")
     page.hear("turned")
     Select(page.one("#rotation")).select_by_index(1)
     assert page.text("#choices li:nth-child(1) span") == CHOICES[1]
@@ -137,6 +144,64 @@ def test_rotated_choices(page):
     assert "✗" in page.one("#lanes .chosen .verdict").text
     Select(page.one("#filter-system")).select_by_visible_text("turned")
     assert page.one("#list li .verdict").text.startswith("1/4")
+
+
+def test_the_choice_that_the_system_took_is_marked(page):
+    badges = (
+        "return [...document.querySelectorAll('#choices li')].map(li => li.querySelector('.badge')?.textContent || '')"
+    )
+    page.ask("test-0000-q1")
+    assert page.run(badges) == ["", "✓ right", "", ""]
+    page.hear("Original")
+    assert page.run(badges) == ["✗ Original", "✓ right", "", ""]
+    page.hear("broken")
+    assert page.run(badges) == ["", "✓ right", "", ""]
+    page.hear("turned")
+    Select(page.one("#rotation")).select_by_index(2)  # A is the third choice
+    assert page.run(badges) == ["✗ turned", "", "", "✓ right"]
+
+
+def test_a_link_leads_to_a_question_and_a_system(page, url):
+    page.driver.get("about:blank")
+    page.driver.get(f"{url}#test-0001-q0/rap_0.4")
+    assert page.shown() == "test-0001-q0"
+    assert page.text("#heard").startswith("RAP 0.4 kept 50 of 100 tokens")
+    assert 0 <= page.run("return find('panel').getBoundingClientRect().top") < 200
+    page.ask("test-0002-q1")
+    assert page.address() == "#test-0002-q1/rap_0.4"
+    page.hear("silence")
+    assert page.address() == "#test-0002-q1/silence"
+    page.press("k")
+    assert page.address() == "#test-0002-q0/silence"
+    page.one("nav a[href='#figures']").click()
+    page.wait("Math.abs(find('figures').getBoundingClientRect().top) < 200")
+    assert (page.address(), page.shown()) == ("#figures", "test-0002-q0")
+    page.run("history.back()")  # the address that was replaced, not the one before it
+    page.wait("location.hash === '#test-0002-q0/silence'")
+
+
+def test_a_link_to_nothing_is_ignored(page):
+    for address in ("#nowhere/full", "#test-0001-q0/nobody", "#test-0001-q0", "#" + EVIL, "#//", "#%/full"):
+        page.run("location.hash = arguments[0]", address)
+        page.wait("new Promise(done => setTimeout(() => done(true)))")  # after its hashchange
+        assert page.shown() == "test-0000-q1"
+    page.driver.refresh()
+    assert page.address() == "#%/full"
+    assert page.shown() == "test-0000-q1"
+    page.ask("test-0001-q0")
+    assert page.address() == "#test-0001-q0/speechprune_0.4"
+
+
+def test_ids_may_hold_anything(page):
+    for name in (f"a/b c%2F#é'\"\\ {EVIL}", "..", "figures"):
+        page.run("data.questions[3].id = arguments[0]; showList(); chooseQuestion(3)", name)
+        address = page.address()
+        assert address.count("/") == 1
+        page.run("step(-1)")
+        assert page.address() != address
+        page.run("location.hash = arguments[0]", address)
+        page.wait("chosen.question === 3")
+        assert page.text("#where").startswith(f"{name} · ")
 
 
 def test_the_player_plays_what_is_asked_for(page):
@@ -207,6 +272,50 @@ def test_the_player_by_keyboard(page):
     assert page.text("#heard") != before
 
 
+def test_nothing_is_drawn_as_kept_where_no_kept_token_is_known(page):
+    read = """
+      const copy = document.createElement('canvas');
+      Object.assign(copy, { width: canvas.width, height: canvas.height });
+      const context = copy.getContext('2d', { willReadFrequently: true });
+      context.drawImage(canvas, 0, 0);
+      const { data: pixels } = context.getImageData(0, 0, copy.width, copy.height);
+    """
+    blue = f"""
+      const canvas = find('wave'); {read}
+      const wanted = colour('kept').match(/[0-9a-f]{{2}}/g).map(part => parseInt(part, 16)).join();
+      return [...Array(pixels.length / 4).keys()].filter(i => pixels.slice(4 * i, 4 * i + 3).join() === wanted).length;
+    """
+    written = f"""
+      const canvas = find('lanes').querySelector('.chosen canvas'); {read}
+      const row = (y) => pixels.slice(4 * y * canvas.width, 4 * (y + 0.2) * canvas.width); // left of all spans
+      return [...Array(canvas.height).keys()].filter(y => row(y).some(part => part)).length;
+    """
+    assert page.run(blue) > 100
+    for title, known in {"silence": True, "broken": True, "Original": False}.items():
+        page.hear(title)
+        assert page.run(blue) == 0
+        assert (page.run(written) == 1) == known, title  # a line alone, or words across it
+        assert ("is not known" in page.text("#heard")) != known
+
+
+def test_a_long_name_of_a_system_leaves_its_rate(page):
+    lane = "find('lanes').querySelector('.chosen .label')"
+    page.run(f"{lane}.querySelector('.name').textContent = 'a_name_that_is_longer_than_its_column'")
+    edges = f"return [...{lane}.children].at(-1).getBoundingClientRect().right - {lane}.getBoundingClientRect().right"
+    assert page.run(f"return {lane}.lastChild.textContent") == "0.4"
+    assert page.run(edges) <= 0
+    assert page.run(f"return getComputedStyle({lane}.querySelector('.name')).textOverflow") == "ellipsis"
+    assert page.run(f"return {lane}.title") == "SpeechPrune 0.4"
+
+
+def test_words_are_not_cut(page):
+    cases = {"They enhance fish habitats": "They enhance fish…", "x" * 30: "x" * 23 + "…", "short": "short"}
+    for text, shown in cases.items():
+        assert page.run("return shortened(arguments[0], 24)", text) == shown
+    titles = page.run("return [...document.querySelectorAll('#answers .choice')].map(choice => choice.title)")
+    assert titles == CHOICES
+
+
 def test_a_click_on_the_waveform_goes_there(page):
     wave = page.one("#wave")
     ActionChains(page.driver).move_to_element_with_offset(wave, round(wave.size["width"] / 4), 0).click().perform()
@@ -235,9 +344,16 @@ def test_kept_tokens_are_drawn_where_they_are(page):
     assert opaque == list(KEPT)
 
 
+def edge(page, left: int) -> float:
+    """Brightness of the right edge of the first table's last line, scrolled to ``left``; white is 1."""
+    page.run("document.querySelector('.scroll').scrollLeft = arguments[0]", left)
+    pixels = imread(io.BytesIO(page.one(".scroll").screenshot_as_png))
+    return float(pixels[-40:-34, -8:-5, :3].mean())
+
+
 @pytest.mark.parametrize("width", PHONES)
 def test_at_phone_width_nothing_is_wider_than_the_screen(page, width):
-    metrics = {"width": width, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+    metrics = {"width": width, "height": 300, "deviceScaleFactor": 2, "mobile": True}
     page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     try:
         page.driver.refresh()
@@ -247,6 +363,16 @@ def test_at_phone_width_nothing_is_wider_than_the_screen(page, width):
         sizes = "return [...document.querySelectorAll('p, li, td')].map(e => parseFloat(getComputedStyle(e).fontSize))"
         assert min(page.run(sizes)) >= 12
         assert page.one("#wave").size["width"] > 0.85 * width
+        heights = "return [...document.querySelectorAll('.scroll')].map(box => box.scrollHeight - box.clientHeight)"
+        assert set(page.run(heights)) == {0}
+        assert page.one("figure img").size["width"] > 0.85 * width
+        assert (
+            page.run("const frame = document.querySelector('.frame'); return frame.scrollWidth - frame.clientWidth")
+            == 0
+        )
+        assert page.run("return [...document.querySelectorAll('nav a')].at(-1).getBoundingClientRect().right") < width
+        assert edge(page, 0) < 0.9  # a shadow: there is more
+        assert edge(page, 9999) > 0.97
     finally:
         page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 

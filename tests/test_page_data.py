@@ -11,7 +11,7 @@ from pages import EVIL, make_cuts, row
 
 from speechprune.report.page.answers import Masks, answer, probabilities
 from speechprune.report.page.sample import choose_recordings
-from speechprune.report.page.sections import sections
+from speechprune.report.page.sections import HtmlTable, sections
 from speechprune.report.page.sound import mp3, outline
 from speechprune.report.results import results_markdown
 from speechprune.scoring.breakdown import Asked
@@ -74,6 +74,25 @@ def test_markdown_becomes_cells_of_text():
     results, errors = sections(results_markdown(scored, [("**bold** <u>\n`x` [a](http://b)", "q-1")], []))
     assert results.parts[0].rows[0][0] == "no_evidence | &lt;i&gt;"
     assert errors.notes == ["1 x **bold** &lt;u&gt; `x` [a](http://b) (e.g. q-1)"]
+
+
+def test_short_titles():
+    titles = {
+        "Costs of the prefill": "Costs",
+        "Accuracy by position of the evidence": "Position",
+        "Accuracy by duration": "Duration",
+        "Problems in the hypothesis files (2)": "Problems",
+        "Anything <else>": "Anything &lt;else&gt;",
+    }
+    markdown = "| a |\n| --- |\n| b |\n" + "".join(f"\n## {title}\n" for title in titles)
+    assert [section.link for section in sections(markdown)[1:]] == list(titles.values())
+
+
+def test_a_table_with_long_lines_has_smaller_letters():
+    cell = "94.67 (87.07 to 97.91; 75)"
+    assert HtmlTable(["?"] * 6, [["SpeechPrune"] + [cell] * 5, ["RAP"] + ["-"] * 5]).dense
+    assert not HtmlTable(["?"] * 3, [["SpeechPrune"] + [cell] * 2]).dense
+    assert not HtmlTable(["?"], []).dense
 
 
 def test_tags_in_markdown_are_text():

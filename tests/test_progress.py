@@ -18,8 +18,8 @@ from shells import ROOT
 
 from speechprune.cli import main
 from speechprune.cuts import write_cuts
-from speechprune.decoding.systems import load_config
-from speechprune.progress import _systems, count_recordings, count_rows
+from speechprune.decoding.systems import SETTINGS, load_config
+from speechprune.progress import ORDINARY, _begun, _systems, count_recordings, count_rows
 
 ENTRIES = [
     "original",
@@ -92,6 +92,23 @@ def test_the_configuration_says_what_is_expected_and_not_the_folders(stage):
     assert counted(stage, permute="cyclic")[0] == 0  # the rows of original are not rotated
 
 
+def test_rows_that_decode_would_refuse_do_not_count(stage):
+    configure(stage, "original", {"method": "rap", "rates": [0.2]})
+    assert counted(stage) == (2 * 13, 2 * 13)
+    assert counted(stage, mode="logprob") == (2 * 13, 2 * 13)
+    assert counted(stage, mode="generate") == (0, 2 * 13)
+    configure(stage, {"method": "original", "mode": "generate"}, {"method": "rap", "rates": [0.2]})
+    assert counted(stage) == (13, 2 * 13)
+    config = stage / "exp" / "original" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"mode": "generate"}))
+    assert counted(stage) == (2 * 13, 2 * 13)
+    assert counted(stage, mode="logprob") == (13, 2 * 13)
+    config.write_text("{")
+    assert counted(stage) == (13, 2 * 13)
+    config.unlink()  # decode would write it and go on
+    assert counted(stage) == (2 * 13, 2 * 13)
+
+
 def test_many_files_are_one_number(tmp_path):
     make_many(tmp_path, shards=20, recordings=40)
     assert counted(tmp_path) == (25 * 200, 25 * 200)
@@ -121,19 +138,23 @@ def test_rows_of_recordings_that_the_dump_has_no_more_do_not_count(stage):
 @pytest.mark.parametrize("path", sorted(ROOT.glob("egs/*/conf/decode.yaml")), ids=lambda path: path.parts[-3])
 def test_the_folders_are_those_of_decode(path, tmp_path):
     claim(tmp_path, path)
-    expected = {system.folder: system.permute == "cyclic" for system in load_config(path).systems}
-    assert _systems(tmp_path, path, None) == expected
+    assert _systems(_begun(tmp_path), path, None, None) == asked(path)
 
 
 def test_settings_of_systems_are_those_of_decode(tmp_path):
     path = tmp_path / "decode.yaml"
-    common = CONFIG | {"permute": "cyclic", "rates": [0.0, 0.25, 0.125]}
-    path.write_text(
-        yaml.safe_dump(common | {"systems": [*common["systems"], "oracle", {"method": "rac", "permute": "none"}]})
-    )
+    common = CONFIG | {"permute": "cyclic", "mode": "generate", "rates": [0.0, 0.25, 0.125]}
+    plain = {"method": "rac", "permute": "none", "mode": "logprob"}
+    path.write_text(yaml.safe_dump(common | {"systems": [*common["systems"], "oracle", plain]}))
     claim(tmp_path, path)
-    assert _systems(tmp_path, path, None) == {s.folder: s.permute == "cyclic" for s in load_config(path).systems}
-    assert set(_systems(tmp_path, path, "none").values()) == {False}
+    assert _systems(_begun(tmp_path), path, None, None) == asked(path)
+    assert _systems(_begun(tmp_path), path, "none", "generate") == asked(path, permute="none", mode="generate")
+    assert {key: SETTINGS[key][0] for key in ORDINARY} == ORDINARY
+
+
+def asked(config: Path, **changed: str) -> dict[str, dict]:
+    systems = load_config(config).changed(**changed).systems
+    return {system.folder: {"permute": system.permute, "mode": system.mode} for system in systems}
 
 
 def claim(exp: Path, config: Path) -> None:
@@ -192,6 +213,8 @@ print(sorted({{"torch", "lhotse", "numpy", "transformers"}} & sys.modules.keys()
         (["decode", "dump", "exp"], "decode needs --config"),
         (["features", "cuts.jsonl", "dump", "--config", "decode.yaml"], "--config belongs to decode"),
         (["features", "none.jsonl", "dump"], "none.jsonl"),
+        (["features", "dump", "cuts.jsonl"], "cuts.jsonl is a file; the order is CUTS DUMP"),
+        (["decode", "dump", "cuts.jsonl", "--config", "decode.yaml"], "cuts.jsonl is a file; the order is DUMP EXP"),
         (["decode", "none", "exp", "--config", "decode.yaml"], "run stage 2 (features)"),
         (["decode", "dump", "exp", "--config", "none.yaml"], "none.yaml"),
         (["decode", "dump", "exp", "--config", "cuts.jsonl"], "cuts.jsonl is no configuration that decode takes"),

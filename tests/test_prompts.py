@@ -42,7 +42,7 @@ def test_letters():
     [
         ("  ", CHOICES, "the question is empty"),
         (QUESTION, [], "0 choices .* give 2 to 10"),
-        (QUESTION, ["red"], "1 choices .* give 2 to 10"),
+        (QUESTION, ["red"], "1 choice for .* give 2 to 10"),
         (QUESTION, [str(n) for n in range(11)], "11 choices .* give 2 to 10"),
         (QUESTION, ["red", " "], "choice B .* is empty"),
         (QUESTION, ["red", "blue", "red"], "choice C .* repeats 'red'"),

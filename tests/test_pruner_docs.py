@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 from test_pruners import CHECKS, VARIANTS
+from test_score import row, write_rows
 
 from speechprune import pruners
 from speechprune.pruners import all_pruners, get_pruner
+from speechprune.report.tables import title
+from speechprune.scoring.score import write_results
 
 DOCS = Path(__file__).parent.parent / "docs" / "pruners.md"
 
@@ -34,6 +37,11 @@ def test_configuration_is_valid() -> None:
         get_pruner(system.pop("method"), **{option: value for option, value in system.items() if option != "rates"})
 
 
+def test_tables_print_the_titles_of_the_shipped_pruners() -> None:
+    for name, pruner in all_pruners().items():
+        assert title(name).removesuffix(" only") == pruner.title  # as the paper's tables have a phase
+
+
 def test_new_pruner_passes_every_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (code,) = (code for code in blocks("python") if code.startswith("# speechprune/"))
     path = Path(code.split("\n", 1)[0].removeprefix("# "))
@@ -43,6 +51,11 @@ def test_new_pruner_passes_every_check(tmp_path: Path, monkeypatch: pytest.Monke
     try:
         for check in CHECKS:
             check(get_pruner(name))
+        write_rows(tmp_path / "exp", [row(0, name, 0.4), row(0, "my_own", 0.4)])
+        write_results(tmp_path / "exp", "speechprune score exp")
+        page = (tmp_path / "exp" / "RESULTS.md").read_text(encoding="utf-8")
+        assert f"| {get_pruner(name).title} | 0.4 |" in page
+        assert "| my_own | 0.4 |" in page  # a name of the configuration
     finally:
         sys.modules.pop(f"speechprune.pruners.{path.stem}")
         delattr(pruners, path.stem)

@@ -204,6 +204,22 @@ def test_the_ablation_is_drawn_on_the_hard_subset_alone():
     assert axes.get_title() == "Hard subset: Original is wrong (n = 40)"
 
 
+def test_every_figure_can_say_what_it_needs():
+    assert figures.NEEDS.keys() == CAPTIONS.keys()
+
+
+def test_an_unfinished_study_is_not_called_all_questions():
+    scores = study() | {"expected": {"cuts": "cuts.jsonl", "questions": 202, "undecoded": 101}}
+    assert figures.accuracy_figure(scores).axes[0].get_title() == "Questions decoded so far (n = 101)"
+    page = results.results_markdown(scores, [], [])
+    assert "**Warning:** 101 of the 202 questions of cuts.jsonl have no row of any system: decode is not" in page
+    assert "n is 101 (of 202 in the cuts)" in page
+    scores["expected"] |= {"questions": 101, "undecoded": 0}
+    assert figures.accuracy_figure(scores).axes[0].get_title() == "All questions (n = 101)"
+    page = results.results_markdown(scores, [], [])
+    assert "n is 101 (all questions)" in page and "Warning" not in page
+
+
 def test_a_single_point_has_no_line_in_the_legend():
     scores = study()
     scores["systems"].append(system("no_evidence", 0.2, 0.1))
@@ -270,12 +286,16 @@ def test_files_are_written_and_have_the_same_bytes_again(tmp_path):
     assert b"CreationDate" not in first[1].read_bytes()
 
 
-def test_nothing_to_draw_writes_nothing_and_says_so(tmp_path, caplog):
+def test_nothing_to_draw_writes_nothing_and_says_what_it_needs(tmp_path, caplog):
+    caplog.set_level("INFO")
     scores = document(system("original"), system("rap", 0.4, evidence_recall=None))
     (tmp_path / "score.json").write_text(json.dumps(scores))
     written = figures.draw_accuracy(tmp_path / "score.json", tmp_path)
     assert [path.name for path in written] == ["accuracy.png", "accuracy.pdf"]
+    needs = "ablation_hard: nothing to draw: it needs phase1 or phase2, and questions that Original answers wrongly"
+    assert needs in caplog.messages
     assert "evidence_recall: nothing to draw" in caplog.text
+    assert {record.levelname for record in caplog.records} == {"INFO"}  # no fault of the user's
     assert figures.accuracy_figure(document(system("original"))) is None
 
 

@@ -193,8 +193,34 @@ def test_constant_letter_counts_each_question_once():
 
 def test_chance_is_the_mean_over_questions_of_one_over_the_choices():
     rows = [row(0, "full"), row(1, "full", choice_logprobs=[-1.0, -1.0]), error_row(2, "full")]
-    assert tally.chance(rows) == 0.375
-    assert tally.chance([error_row(2, "full")]) is None
+    assert tally.chance(rows, {}) == 0.375
+    assert tally.chance([error_row(2, "full")], {}) is None
+
+
+def test_the_cuts_tell_the_choices_of_generated_replies():
+    rows = [row(0, "full"), row(1, "full", choice_logprobs=None, reply="B"), error_row(2, "full")]
+    assert tally.chance(rows, {"test-0000-q0": 3, "test-0001-q0": 2}) == 0.375  # rows first
+
+
+def test_systems_that_failed_or_cannot_be_read_are_warned_of(tmp_path, caplog):
+    rows = [error_row(i, "original", error="no space") for i in range(3)]
+    rows += [row(i, "full") for i in range(8)] + [error_row(i, "full") for i in (8, 9)]
+    rows += [row(i, "rap", 0.4) for i in range(9)] + [error_row(9, "rap", 0.4)]  # 10 % is not much
+    rows += [row(i, "rac", 0.4, None if i < 3 else "A", reply="hm") for i in range(5)]
+    rows += [row(i, "speechprune", 0.4, None if i < 2 else "A", reply="hm") for i in range(4)]
+    write_rows(tmp_path, rows)
+    write_results(tmp_path, "speechprune score x")
+    assert caplog.messages == [
+        "original: 3 of 3 questions have errors, the first: test-0000-q0: no space",
+        "full: 2 of 10 questions have errors, the first: test-0008-q0: no audio",
+        "rac_0.4: 3 of 5 replies name no choice; look at 'reply' in rac_0.4/hyp.*.jsonl, or use mode: logprob",
+    ]
+
+
+def test_a_system_without_one_whole_question_is_warned_of(tmp_path, caplog):
+    write_rows(tmp_path, [row(0, "full", rotation=r) for r in range(3)])  # of 4
+    write_results(tmp_path, "speechprune score x")
+    assert caplog.messages == ["full: all of its 1 questions lack rotations; run stage 3 again"]
 
 
 def study(folder: Path) -> None:
@@ -229,6 +255,7 @@ def test_score_json_has_the_agreed_form(tmp_path):
         "command": "speechprune score exp/mini/test",
         "questions": 4,
         "recordings": 4,
+        "expected": None,
         "chance": 0.25,
         "constant_letter": {"letter": "A", "accuracy": 1.0},
         "missing": {},

@@ -46,10 +46,8 @@ class Machine:
 
     def __str__(self) -> str:
         load = "" if self.load is None else f", load {self.load:g} at the start"
-        return (
-            f"{self.cpu}, {self.cores} cores{load}; torch {self.torch}, {self.threads} threads; "
-            f"GPU: {self.gpu or 'none'}"
-        )
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        return f"{self.cpu}, {self.cores} cores{load}; torch {self.torch}, {threads}; GPU: {self.gpu or 'none'}"
 
 
 @dataclass(frozen=True)

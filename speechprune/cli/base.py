@@ -42,6 +42,7 @@ def main(ctx: click.Context, traceback: bool) -> None:
     logging.basicConfig(level=logging.INFO, format=form, datefmt="%Y-%m-%dT%H:%M:%S")
     for chatty in ("httpx", "matplotlib", "fontTools"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("huggingface_hub.utils._http").setLevel(logging.ERROR)  # every retry, twice
 
 
 def command(function: Callable[..., None]) -> click.Command:
@@ -84,12 +85,6 @@ class Loader:
 
 _MODEL_OPTIONS = [
     click.option("--model", default="mini", show_default=True, help="'mini' (ships), a Hugging Face folder or name."),
-    click.option(
-        "--device",
-        default="auto",
-        show_default=True,
-        help="auto, cpu, cuda, cuda:1, ...; with auto, the jobs of --job take turns over the GPUs of the machine.",
-    ),
     click.option("--dtype", default="auto", show_default=True, help="auto, float32, float16 or bfloat16."),
     click.option(
         "--attention", metavar="NAME", help="sdpa, eager, flash_attention_2, ...; transformers chooses if not given."
@@ -100,14 +95,22 @@ _MODEL_OPTIONS = [
 
 
 def with_model(function: Callable[..., None]) -> Callable[..., None]:
-    """Options that say which model, and where and how it runs; the body gets ``load``, a ``Loader``."""
+    """Options that say which model, and where and how it runs; the body gets ``load``, a ``Loader``.
+
+    Stands above ``with_job``, where a command has both.
+    """
+    turns = "; with auto, the jobs of --job take turns over the GPUs of the machine."
+    shared = any(parameter.name == "shard" for parameter in getattr(function, "__click_params__", []))
+    help_text = "auto, cpu, cuda, cuda:1, ..." + (turns if shared else "")
+    device = click.option("--device", default="auto", show_default=True, help=help_text)
 
     @functools.wraps(function)
     def run(*args, model: str, **kwargs) -> None:
         options = {name: kwargs.pop(name) for name in ("device", "dtype", "attention", "device_map", "quantize")}
         function(*args, load=Loader(model, options | {"shard": kwargs.get("shard")}), **kwargs)
 
-    for option in reversed(_MODEL_OPTIONS):
+    model, *others = _MODEL_OPTIONS
+    for option in reversed([model, device, *others]):
         run = option(run)
     return run
 

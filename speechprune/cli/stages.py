@@ -24,6 +24,7 @@ from speechprune.report.page import RECORDINGS
 if TYPE_CHECKING:
     from speechprune.files import Shard
     from speechprune.models import SpeechLLM
+    from speechprune.scoring.systems import SystemScore
     from speechprune.stopping import StopRequest
 
 
@@ -79,6 +80,10 @@ def features(cuts: Path, dump: Path, load: Callable[[], SpeechLLM], shard: Shard
     if summary.unwritten:
         raise OSError(f"{dump} is incomplete: {summary.unwritten} recordings could not be written; mend that and rerun")
     _leave(stop, summary.left)
+    # A single recording of one of many jobs says nothing about the others.
+    if summary.failed > (shard.jobs > 1) and not summary.done and not summary.skipped:
+        first = next(problem for problem in summary.problems if problem.field == "audio_tokens")
+        raise ValueError(f"{dump}: all {summary.failed} recordings failed, the first: {first}")
 
 
 @command
@@ -123,6 +128,8 @@ def decode(
         summary = run(dump, exp, systems, load(), shard, progress, stop)
     logging.info("%s", summary)
     _leave(stop, summary.left)
+    if summary.lost > (shard.jobs > 1) and not summary.done and not summary.skipped:
+        raise ValueError(f"{exp}: all {summary.failed} rows are errors, the first: {summary.first_error}")
 
 
 def _leave(stop: StopRequest, left: int) -> None:
@@ -156,7 +163,10 @@ def score(exps: tuple[Path, ...], cuts: Path | None, against: str | None, model:
     line = shlex.join(["speechprune", "score", *map(str, exps), *given])
     if len(exps) == 1:
         scores = write_results(exps[0], line, against, cuts, out, model)
-        logging.info("%d systems scored: %s", len(scores), (out or exps[0]) / "RESULTS.md")
+        count = f"{len(scores)} system{'' if len(scores) == 1 else 's'}"
+        logging.info("%s scored: %s", count, (out or exps[0]) / "RESULTS.md")
+        if verdict := _verdict(scores):
+            logging.info("%s", verdict)
         return
     if out is None:
         raise ValueError(f"{len(exps)} folders, but no --out; say where their comparison goes")
@@ -167,6 +177,22 @@ def score(exps: tuple[Path, ...], cuts: Path | None, against: str | None, model:
             )
     write_comparison(exps, out, line, against)
     logging.info("%d experiments compared: %s", len(exps), out / "RESULTS.md")
+
+
+def _verdict(scores: list[SystemScore]) -> str:
+    """SpeechPrune at the middle one of its rates beside what it is to beat: those of the three that have a score."""
+    from speechprune.report.tables import title
+
+    scored = [score for score in scores if score.accuracy is not None]
+    pruned = [score for score in scored if score.system == "speechprune"]  # rates ascend
+    shown = pruned[(len(pruned) - 1) // 2 :][:1]
+    shown += [score for name in ("original", "full") for score in scored if score.system == name]
+    parts = []
+    for score in shown:
+        at = "" if score.rate is None else f" at {score.rate:g}"
+        tokens = "" if score.tokens is None else f" with {score.tokens:g}" + ("" if parts else " tokens")
+        parts.append(f"{title(score.system)}{at}: {100 * score.accuracy:.2f} %{tokens}")
+    return "; ".join(parts)
 
 
 @command

@@ -50,7 +50,11 @@ def ask(
 @click.option("--measure", is_flag=True, help="Also load the weights and time the prefill on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def profile(load: Loader, measure: bool, as_json: bool, **options) -> None:
-    """What a prefill costs: Table I's columns, the true counts and, if asked, the time on this machine."""
+    """What a prefill costs: Table I's columns, the true counts and, if asked, the time on this machine.
+
+    Costs follow from the model's config.json. Where and how it runs (--device, --dtype, --attention, --device-map,
+    --quantize) matters with --measure.
+    """
     import json
 
     from speechprune.costs.profiling import format_profile
@@ -84,10 +88,12 @@ def bench(
     """Measure speed on this machine: sweep, an hour of audio, pruning's own cost and, with a GPU, the prefill.
 
     \b
-    sweep    features + decode over Table I's systems against one question at a time; --model, --device .. are its
-    long     ask about an hour of audio, and about 90 s: time and memory; with the model of the sweep
+    sweep    features + decode over Table I's systems against one question at a time
+    long     ask about an hour of audio, and about 90 s: time and memory
     pruning  SpeechPrune beside the unpruned prefill at Qwen2-Audio-7B's sizes (5 GB of memory)
     prefill  Qwen2-Audio-7B with random weights, unpruned and pruned; skipped without a GPU
+
+    sweep and long take the model that --model names; the other two bring their own.
     """
     import json
     import shlex
@@ -126,16 +132,18 @@ def validate(cuts: Path) -> None:
 def describe(cuts: Path, picture: Path | None) -> None:
     """Count what is in CUTS and draw durations and places of evidence."""
     from speechprune.cuts import Problem, read_cuts
+    from speechprune.describe import check_picture, draw
     from speechprune.describe import describe as count
-    from speechprune.describe import draw
 
+    folder = cuts if cuts.is_dir() else cuts.parent
+    picture = picture or folder / "description.png"
+    check_picture(picture)
     problems: list[Problem] = []
     found = count(read_cuts(cuts, problems))
     for problem in problems:
         logging.warning("%s", problem)
     click.echo(found)
-    folder = cuts if cuts.is_dir() else cuts.parent
-    logging.info("drew %s", draw(found, picture or folder / "description.png", folder.resolve().name))
+    logging.info("drew %s", draw(found, picture, folder.resolve().name))
 
 
 @command
@@ -164,7 +172,10 @@ def train_mini(data: Path, out: Path, config: Path | None, parts: tuple[str, ...
 @click.argument("target", metavar="DUMP|EXP", type=PATH)
 @click.option("--config", type=PATH, help="As for decode, which needs it.")
 @click.option("--permute", type=click.Choice(["none", "cyclic"]), help="As for decode.")
-def progress(stage: str, source: Path, target: Path, config: Path | None, permute: str | None) -> None:
+@click.option("--mode", type=click.Choice(["logprob", "generate"]), help="As for decode.")
+def progress(
+    stage: str, source: Path, target: Path, config: Path | None, permute: str | None, mode: str | None
+) -> None:
     """Print how much of stage 2 or 3 is done, as DONE/EXPECTED recordings, or rows of all systems.
 
     \b
@@ -175,5 +186,10 @@ def progress(stage: str, source: Path, target: Path, config: Path | None, permut
 
     if (stage == "decode") != (config is not None):
         raise click.UsageError("decode needs --config" if config is None else "--config belongs to decode")
-    counts = count_recordings(source, target) if config is None else count_rows(source, target, config, permute)
-    click.echo("{}/{} {}".format(*counts, "recordings" if config is None else "rows"))
+    if target.is_file():
+        order = "CUTS DUMP" if stage == "features" else "DUMP EXP"
+        raise click.UsageError(f"{target} is a file; the order is {order}")
+    if config is None:
+        click.echo("{}/{} recordings".format(*count_recordings(source, target)))
+    else:
+        click.echo("{}/{} rows".format(*count_rows(source, target, config, permute, mode)))

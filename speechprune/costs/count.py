@@ -24,6 +24,7 @@ from transformers import (
 import speechprune
 from speechprune.costs.decoder import VALUE_BYTES, DecoderShape, decoder_shape, speech_config
 from speechprune.costs.encoder import EncoderCost, encoder_cost
+from speechprune.hub import fetch, is_path
 
 
 @dataclass(frozen=True)
@@ -72,26 +73,21 @@ def load_config(name_or_path: str | Path) -> PreTrainedConfig:
     """
     name = str(name_or_path)
     folder = Path(speechprune.__file__).parent / "mini" / "checkpoint" if name == "mini" else Path(name).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise FileNotFoundError(f"{name}: {folder} holds no config.json; expected a Hugging Face model folder")
-        name = str(folder)
-    elif name == "mini":
-        raise FileNotFoundError(f"mini: no model folder at {folder}; this installation is incomplete")
+    if not folder.is_dir():
+        if name == "mini":
+            raise FileNotFoundError(f"mini: no model folder at {folder}; this installation is incomplete")
+        if is_path(name):
+            raise FileNotFoundError(
+                f"{name}: no model folder at {folder}; give a folder with config.json, or a hub name"
+            )
+        folder = fetch(name, ["config.json"])
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"{name}: {folder} holds no config.json; expected a Hugging Face model folder")
     try:
-        return AutoConfig.from_pretrained(name, trust_remote_code=False)
-    except OSError as error:
-        if folder.is_dir():
-            raise _unreadable(name, error) from error
-        reason = str(error).strip().splitlines()[0]
-        raise FileNotFoundError(f"{name}: neither a model folder here nor a hub name ({reason})") from error
-    except (StrictDataclassError, ValueError) as error:
-        raise _unreadable(name, error) from error
-
-
-def _unreadable(name: str, error: Exception) -> ValueError:
-    reason = " ".join(str(error).split())
-    return ValueError(f"{name}: transformers cannot read its config.json: {reason:.300}")
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except (OSError, StrictDataclassError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{name}: transformers cannot read its config.json: {reason:.300}") from error
 
 
 def true_costs(

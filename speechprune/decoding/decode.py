@@ -42,6 +42,8 @@ class DecodeSummary:
         done: answered in this run.
         skipped: answered before.
         failed: without an answer, whether in this run for the first time or again; each has a row with ``error``.
+        lost: recordings that failed in this run without one answer.
+        first_error: recording and message; empty where none failed.
         left: recordings with missing rows, since the run was asked to stop.
         problems: lines of dump or hypotheses that cannot be read; recordings that are missing or have no question.
     """
@@ -49,6 +51,8 @@ class DecodeSummary:
     done: int = 0
     skipped: int = 0
     failed: int = 0
+    lost: int = 0
+    first_error: str = ""
     left: int = 0
     problems: list[Problem] = field(default_factory=list)
 
@@ -127,10 +131,13 @@ def decode(
                 summary.left += 1
                 continue
             errors: Counter[str] = Counter()
+            done = summary.done
             for system, rows in _rows(cut, questions, missing, answerer):
                 hypotheses[system.folder].add(rows, summary, errors)
             for message, count in errors.items():
                 log.warning("%s: %d rows without an answer: %s", cut.id, count, message)
+                summary.first_error = summary.first_error or f"{cut.id}: {message}"
+            summary.lost += bool(errors) and summary.done == done
     return summary
 
 
@@ -189,7 +196,8 @@ def _claim(folder: Path, system: System, model: SpeechLLM) -> None:
     path = folder / "config.json"
     # Left out where it is the CPU's own: folders from before it was written stay valid.
     precision = {} if model.dtype == torch.float32 else {"dtype": str(model.dtype).removeprefix("torch.")}
-    mine = {"model": model.name, "fingerprint": model.fingerprint, **precision, **system.describe()}
+    words = {"prompt": model.prompt_fingerprint}
+    mine = {"model": model.name, "fingerprint": model.fingerprint, **words, **precision, **system.describe()}
     mine = json.loads(json.dumps(mine))
     if not path.exists():
         with atomic_write(path) as file:
@@ -200,6 +208,7 @@ def _claim(folder: Path, system: System, model: SpeechLLM) -> None:
         theirs = dict(json.loads(path.read_text(encoding="utf-8")))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged ({error}); {way_out}") from error
+    theirs.setdefault("prompt", mine["prompt"])  # so were folders from before it was written
     ordinary = {"dtype": "float32", **{key: valid[0] for key, valid in SETTINGS.items()}}  # not written
     for key in mine | theirs:
         if theirs.get(key) != mine.get(key):

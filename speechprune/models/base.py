@@ -6,7 +6,7 @@ Shapes: N audio tokens, E the encoder's width, D the LLM's width, L text tokens,
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from speechprune.models.loading import ModelFolder, Placement, pick_device, pick_dtype
+from speechprune.parts import join
 from speechprune.prompts import LETTERS
 from speechprune.pruners.base import FirstLayer, Pruner
 from speechprune.registry import subclasses
@@ -62,7 +63,10 @@ class Answer:
         longest = sorted(sorted(self.kept, key=lambda span: span[0] - span[1])[:5])
         spans = ", ".join(f"{start:.2f}-{end:.2f} s" for start, end in longest)
         lines += ["", f"read {self.tokens} of {self.total_tokens} audio tokens ({system})"]
-        lines.append(f"kept {seconds:.2f} s in {len(self.kept)} spans" + (f", longest: {spans}" if spans else ""))
+        lines.append(
+            f"kept {seconds:.2f} s in {len(self.kept)} span{'' if len(self.kept) == 1 else 's'}"
+            + (f", longest: {spans}" if spans else "")
+        )
         return "\n".join(lines)
 
 
@@ -145,18 +149,27 @@ class SpeechLLM(ABC):
         """Short identity of configuration and weights: a hash of a folder's files, or the commit of a hub name."""
         return self._folder.fingerprint()
 
+    @cached_property
+    def prompt_fingerprint(self) -> str:
+        """The same of what makes prompts and ends replies: tokenizer, chat template and generation_config.json."""
+        return self._folder.prompt_fingerprint()
+
     @abstractmethod
-    def encode_windows(self, windows: Iterable[np.ndarray]) -> Tensor:
-        """Encoder states before the projector, the windows' joined, padding stripped.
+    def encode_parts(self, windows: Iterable[np.ndarray]) -> Iterator[Tensor]:
+        """Encoder states before the projector, padding stripped, a few windows at a time.
 
         Args:
             windows: (T,) float32 samples each, mono at ``sampling_rate``; every one but the last is a full window.
-                Read lazily, a few at a time.
-        Returns:
-            (N, E) float32.
+                Read lazily, as many as the next part takes.
+        Yields:
+            (n, E) float32, n >= 1, in time order; one part at least.
         Raises:
             ValueError: a window of a wrong length, NaN or infinite samples, or audio shorter than one token.
         """
+
+    def encode_windows(self, windows: Iterable[np.ndarray]) -> Tensor:
+        """What ``encode_parts`` yields, joined: (N, E) float32."""
+        return join(self.encode_parts(windows)).to(self.device)
 
     def encode(self, samples: np.ndarray) -> Tensor:
         """``encode_windows`` of a whole recording: (T,) float32 samples -> (N, E) float32."""
@@ -165,7 +178,10 @@ class SpeechLLM(ABC):
 
     @abstractmethod
     def project(self, states: Tensor) -> Tensor:
-        """Encoder states (N, E), of any float dtype and device, -> audio tokens (N, D) float32."""
+        """Encoder states (N, E), of any float dtype and device, -> audio tokens (N, D) float32.
+
+        Every state becomes its token by itself: parts of a recording may be projected one by one.
+        """
 
     @abstractmethod
     def embed_text(self, text: str) -> Tensor:
@@ -216,7 +232,11 @@ class SpeechLLM(ABC):
         positions: Sequence[Tensor] | None = None,
         total: Sequence[int] | None = None,
     ) -> list[str]:
-        """Replies by greedy decoding, without special tokens; arguments and errors as ``choice_logprobs``."""
+        """Replies by greedy decoding, without special tokens; arguments and errors as ``choice_logprobs``.
+
+        Raises:
+            ValueError: besides, logits that are not finite.
+        """
 
     def budget(self, rate: float) -> int:
         """Audio tokens that are left of the ordinary input when the share ``rate`` of it is removed.

@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from speechprune.models.base import Prompt, SpeechLLM
 from speechprune.models.loading import ModelFolder
 from speechprune.models.rows import Row, position_ids, shared_prefixes
-from speechprune.prompts import format_question
 from speechprune.prompts import letters as letters_of
 from speechprune.pruners.base import FirstLayer
 
@@ -40,21 +39,23 @@ class DecoderLLM(SpeechLLM):
         self.device, self.dtype = model.device, model.dtype
         self.max_positions = self._text_config.max_position_embeddings
         ends = model.generation_config.eos_token_id
-        self._ends = torch.tensor([] if ends is None else ends, dtype=torch.long, device=self.device).reshape(-1)
+        self._ends = frozenset([ends] if isinstance(ends, int) else ends or ())
 
-    @torch.inference_mode()
-    def encode_windows(self, windows: Iterable[np.ndarray]) -> Tensor:
+    def encode_parts(self, windows: Iterable[np.ndarray]) -> Iterator[Tensor]:
         checked = self._checked(windows)
-        parts, first = [], 0
+        first, states = 0, 0
         while batch := list(islice(checked, WINDOWS_PER_FORWARD)):
-            parts.append(self._encode(batch, first))
-            first += len(batch)
-        if not sum(map(len, parts)):
+            with torch.inference_mode():
+                part = self._encode(batch, first).to(self.device)
+            first, states = first + len(batch), states + len(part)
+            if len(part):
+                yield part
+            del part  # the next one is made without it
+        if not states:
             raise ValueError(
                 f"the audio is shorter than one audio token ({1 / self.frame_rate:g} s at {self.sampling_rate} Hz); "
                 "give a longer recording"
             )
-        return torch.cat(parts)
 
     @abstractmethod
     def _encode(self, windows: list[np.ndarray], first: int) -> Tensor:
@@ -85,7 +86,10 @@ class DecoderLLM(SpeechLLM):
 
     @cached_property
     def first_layer(self) -> FirstLayer:
-        (q_weight, q_bias), (k_weight, k_bias) = self._query_key(self._decoder.layers[0].self_attn)
+        projections = self._query_key(self._decoder.layers[0].self_attn)
+        (q_weight, q_bias), (k_weight, k_bias) = (
+            [None if tensor is None else tensor.to(self.device) for tensor in pair] for pair in projections
+        )
         config = self._text_config.per_layer_config[0]
         rope, kinds = config.rope_parameters, getattr(config, "layer_types", None) or [None]
         return FirstLayer(
@@ -136,19 +140,24 @@ class DecoderLLM(SpeechLLM):
             prefixes = range(len(rows))  # the window would count the padding behind the shorter rows
         states, mask, places = self._prefill(rows, prefixes, cache)
         ended = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
+        finite, ends = ~ended, torch.tensor([*self._ends], dtype=torch.long, device=self.device)
         while True:
-            tokens.append(self._logits(states).argmax(-1))
-            ended |= torch.isin(tokens[-1], self._ends)
+            best = self._logits(states).max(-1)  # NaN, where there is one
+            finite &= best.values.isfinite() | ended
+            tokens.append(best.indices)
+            ended |= torch.isin(tokens[-1], ends)
             if len(tokens) == max_new_tokens or ended.all():
                 break
             mask, places = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1), places + 1
             inputs = self._text_inputs(tokens[-1][:, None])
             states = self._read(inputs, mask, places[:, None], cache)[:, -1]
+        if not finite.all():
+            raise ValueError("the model gave logits that are not finite; use --dtype float32")
         return [self._reply(row) for row in torch.stack(tokens, dim=1).tolist()]
 
     def _reply(self, ids: list[int]) -> str:
-        ends = [place for place, token in enumerate(ids) if token in self._ends.tolist()]
-        return self._tokenizer.decode(ids[: ends[0]] if ends else ids, skip_special_tokens=True).strip()
+        end = next((place for place, token in enumerate(ids) if token in self._ends), len(ids))
+        return self._tokenizer.decode(ids[:end], skip_special_tokens=True).strip()
 
     def _query_key(self, attention: nn.Module) -> tuple[tuple[Tensor, Tensor | None], ...]:
         """Weight and bias of the query projection, and of the key projection."""
@@ -159,7 +168,8 @@ class DecoderLLM(SpeechLLM):
         return self._model.get_output_embeddings()(states).to(self.device)
 
     def _embed(self, ids: Sequence[int] | Tensor) -> Tensor:
-        return self._model.get_input_embeddings()(torch.as_tensor(ids, dtype=torch.long, device=self.device))
+        ids = torch.as_tensor(ids, dtype=torch.long, device=self.device)
+        return self._model.get_input_embeddings()(ids).to(self.device)
 
     def _letter_ids(self, n: int) -> list[int]:
         tokenizer = self._tokenizer
@@ -255,37 +265,6 @@ class DecoderLLM(SpeechLLM):
         }
         mask, places = padded.pop("mask"), padded.pop("places")
         return padded, mask, places
-
-
-class AudioTokenLLM(DecoderLLM):
-    """A ``DecoderLLM`` with a processor whose chat template puts a placeholder, the audio token, where audio stands."""
-
-    def __init__(self, folder: ModelFolder, model: PreTrainedModel, processor: ProcessorMixin):
-        super().__init__(folder, model, processor.tokenizer)
-        self._processor = processor
-        self._audio_id = self._config_audio_id()
-        tokenizer_id = self._tokenizer.convert_tokens_to_ids(processor.audio_token)
-        if tokenizer_id != self._audio_id:
-            raise ValueError(
-                f"{folder.name}: the tokenizer's audio token has id {tokenizer_id}, config.json says {self._audio_id}; "
-                "the tokenizer is missing or belongs to another model"
-            )
-
-    def prompt(self, question: str, choices: Sequence[str]) -> Prompt:
-        content = [{"type": "audio"}, {"type": "text", "text": format_question(question, choices)}]
-        conversation = [{"role": "user", "content": content}]
-        text = self._processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
-        ids = self._tokenizer(text)["input_ids"]
-        if ids.count(self._audio_id) != 1:
-            raise ValueError(
-                f"the prompt holds the audio placeholder {self._processor.audio_token!r} {ids.count(self._audio_id)} "
-                "times, expected once; the question and the choices must not contain it"
-            )
-        place = ids.index(self._audio_id)
-        return Prompt(tuple(ids[:place]), tuple(ids[place + 1 :]))
-
-    def _config_audio_id(self) -> int:
-        return self._model.config.audio_token_id
 
 
 def linear(projection: nn.Module, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:

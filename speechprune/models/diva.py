@@ -8,6 +8,7 @@ names of their own.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -62,6 +63,7 @@ class DiVA(DecoderLLM):
     @classmethod
     def load(cls, folder: ModelFolder, placement: Placement) -> DiVA:
         whisper, llama = (_reference(folder, f"reference_{part}") for part in ("encoder", "decoder"))
+        folder = replace(folder, parts=(whisper, llama))
         llm = load_weights(LlamaForCausalLM, llama, placement)
         # Beside the LLM, encoder and connector are small: they stay whole.
         beside = Placement(llm.device, llm.dtype, placement.attention)

@@ -17,8 +17,8 @@ import transformers
 from torch import Tensor, nn
 from transformers import BatchFeature, PreTrainedConfig, PreTrainedModel, ProcessorMixin
 
+from speechprune.models.audio_token import AudioTokenLLM
 from speechprune.models.base import Prompt
-from speechprune.models.decoder import AudioTokenLLM
 from speechprune.models.loading import ModelFolder, Placement, load_processor, load_weights
 from speechprune.prompts import format_question
 
@@ -92,7 +92,7 @@ class HuggingFace(AudioTokenLLM):
     def _tokens(self, windows: list[np.ndarray], first: int) -> Tensor:
         """Audio tokens (N, D) float32 of windows of one length."""
         inputs = self._inputs(windows).to(self.device, self.dtype)
-        return self._merged(inputs)[inputs["input_ids"] == self._audio_id].float()
+        return self._merged(inputs).to(self.device)[inputs["input_ids"] == self._audio_id].float()
 
     def _inputs(self, windows: list[np.ndarray]) -> BatchFeature:
         """What the model is given for a batch of windows, with no text but the placeholder."""

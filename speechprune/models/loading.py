@@ -5,21 +5,34 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import huggingface_hub
 import torch
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel, ProcessorMixin
 
 import speechprune
+from speechprune.hub import fetch, is_path
 
 # What is fetched of a hub model: never pickled weights, never code.
 _FILES = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model"]
 # Besides the weights, what decides which audio tokens a model makes.
-_IDENTITY = ("config.json", "processor_config.json", "preprocessor_config.json")
+_IDENTITY = ("config.json", "processor_config.json", "preprocessor_config.json", "adapter_config.json")
+# What decides how a question is put, and where a reply ends.
+_PROMPT = (
+    "tokenizer*.json",
+    "*.model",
+    "vocab.*",
+    "merges.txt",
+    "tekken.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template*",
+    "additional_chat_templates/*",
+    "generation_config.json",
+)
 _QUANTIZED = ("8bit", "4bit")
 _DTYPES = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16")}
 
@@ -34,6 +47,7 @@ class ModelFolder:
         commit: of a hub model; None for a folder of the user's.
         config: config.json.
         quantize: how the weights are quantised when they are loaded; None: not at all.
+        parts: further folders that the model is made of, inside this one or elsewhere.
     """
 
     name: str
@@ -41,6 +55,7 @@ class ModelFolder:
     commit: str | None
     config: dict = field(repr=False)
     quantize: str | None = None
+    parts: tuple[ModelFolder, ...] = ()
 
     @classmethod
     def open(cls, name_or_path: str | Path, revision: str | None = None) -> ModelFolder:
@@ -54,8 +69,8 @@ class ModelFolder:
         path, commit = Path(name).expanduser(), None
         if name == "mini":
             path = Path(speechprune.__file__).parent / "mini" / "checkpoint"
-        elif not path.exists() and not _is_path(name):
-            path = _fetch(name, revision)
+        elif not path.exists() and not is_path(name):
+            path = fetch(name, _FILES, revision)
             commit = path.name
         if commit is None and revision is not None:
             raise ValueError(f"revision={revision!r} is for hub names; {name} is a folder on this machine")
@@ -70,32 +85,29 @@ class ModelFolder:
     def fingerprint(self) -> str:
         """``name@commit`` of a hub model; else 16 hex digits over the contents of configuration and weights.
 
-        Weights that are quantised on the way are others: ``-4bit`` behind it.
+        A hub model of several parts has 16 hex digits over the others behind it. Weights that are quantised on the way
+        are others: ``-4bit`` behind it.
         """
         quantized = f"-{self.quantize}" if self.quantize else ""
-        if self.commit:
-            return f"{self.name}@{self.commit}{quantized}"
+        return self._identity((*_IDENTITY, "*.safetensors")) + quantized
+
+    def prompt_fingerprint(self) -> str:
+        """The same of tokenizer, chat template and generation_config.json."""
+        return self._identity(_PROMPT)
+
+    def _identity(self, patterns: Sequence[str]) -> str:
+        """Of the files that match, here and in the parts. A commit stands for all of its files."""
         total = hashlib.sha256()
-        files = [self.path / name for name in _IDENTITY if (self.path / name).is_file()]
-        for file in files + sorted(self.path.glob("*.safetensors")):
+        found = [file for pattern in patterns for file in sorted(self.path.glob(pattern)) if file.is_file()]
+        for file in [] if self.commit else found:
             with file.open("rb") as handle:
                 total.update(f"{file.name} {hashlib.file_digest(handle, 'sha256').hexdigest()}\n".encode())
-        return total.hexdigest()[:16] + quantized
-
-
-def _is_path(name: str) -> bool:
-    """Whether a name that is no folder was meant as one: hub names are ``owner/name``."""
-    return name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith("/")
-
-
-def _fetch(name: str, revision: str | None) -> Path:
-    try:
-        return Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=_FILES))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise FileNotFoundError(
-            f"{name}: neither a folder here nor a model that the hub gives us ({reason})"
-        ) from error
+        for part in self.parts:
+            total.update(f"{part._identity(patterns)}\n".encode())
+        digest = total.hexdigest()[:16]
+        if not self.commit:
+            return digest
+        return f"{self.name}@{self.commit}" + (f"+{digest}" if self.parts else "")
 
 
 def _checked_config(name: str, path: Path) -> dict:

@@ -20,7 +20,7 @@ class MusicFlamingo(HuggingFace):
         start = (first + torch.arange(len(windows), device=self.device)[:, None]) * self.window_seconds
 
         def shift(_module: nn.Module, args: tuple) -> tuple:
-            return args[0] + start, *args[1:]
+            return args[0] + start.to(args[0].device), *args[1:]
 
         hook = self._model.model.pos_emb.register_forward_pre_hook(shift)
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor, nn
 
 from speechprune.models.decoder import linear
@@ -20,13 +22,15 @@ class Phi4Multimodal(HuggingFace):
 
     @classmethod
     def load(cls, folder: ModelFolder, placement: Placement) -> Phi4Multimodal:
-        llm = super().load(folder, placement)
-        if (folder.path / LORA).is_dir():
-            if not (folder.path / LORA / "adapter_model.safetensors").is_file():
-                raise ValueError(f"{folder.name}: {folder.path / LORA} has no adapter_model.safetensors")
-            llm._model.load_adapter(folder.path, "speech", adapter_kwargs={"subfolder": LORA})
-            llm._model.set_adapter("speech")
-            llm._model.eval()
+        lora = ModelFolder(f"{folder.name}/{LORA}", folder.path / LORA, folder.commit, {})
+        if not lora.path.is_dir():
+            return super().load(folder, placement)
+        if not (lora.path / "adapter_model.safetensors").is_file():
+            raise ValueError(f"{folder.name}: {lora.path} has no adapter_model.safetensors")
+        llm = super().load(replace(folder, parts=(lora,)), placement)
+        llm._model.load_adapter(folder.path, "speech", adapter_kwargs={"subfolder": LORA})
+        llm._model.set_adapter("speech")
+        llm._model.eval()
         return llm
 
     def _config_audio_id(self) -> int:

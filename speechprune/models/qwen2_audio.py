@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 from transformers.masking_utils import create_bidirectional_mask
 
-from speechprune.models.decoder import AudioTokenLLM
+from speechprune.models.audio_token import AudioTokenLLM
 from speechprune.models.loading import ModelFolder, Placement, load_processor, load_weights
 
 
@@ -45,7 +45,7 @@ class Qwen2Audio(AudioTokenLLM):
 
     @torch.inference_mode()
     def project(self, states: Tensor) -> Tensor:
-        return self._projector(states.to(self.device, self.dtype)).float()
+        return self._projector(states.to(self.device, self.dtype)).to(self.device, torch.float32)
 
     def _lengths(self, mel_frames: Tensor) -> tuple[Tensor, Tensor]:
         """Frames behind the convolutions, and audio tokens, of so many mel frames."""
@@ -67,5 +67,5 @@ class Qwen2Audio(AudioTokenLLM):
             inputs_embeds=torch.zeros(len(windows), len(places), 1, dtype=self.dtype, device=self.device),
             attention_mask=(places < lengths[:, None]).long(),
         )
-        states = self._encoder(features["input_features"], attention_mask=mask).last_hidden_state
+        states = self._encoder(features["input_features"], attention_mask=mask).last_hidden_state.to(self.device)
         return states[torch.arange(states.shape[1], device=self.device) < tokens[:, None]].float()

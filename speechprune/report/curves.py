@@ -123,7 +123,7 @@ def draw_curves(score_json: str | Path, out_dir: str | Path) -> list[Path]:
     Args:
         score_json: what stage 4 wrote; out_dir: made if absent.
     Returns:
-        the files written; a figure without anything to draw is left out, with a warning in the log.
+        the files written; a figure without anything to draw is left out; the log says what it needs.
     Raises:
         FileNotFoundError, ValueError: no such file, or it is not JSON.
     """

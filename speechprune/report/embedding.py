@@ -94,7 +94,7 @@ def draw_embeddings(exp: Path, dump: Path, model: SpeechLLM, out: Path) -> list[
         dump: the audio tokens that were decoded (stage 2).
         model: the model of both.
     Returns:
-        the files; none, with a warning in the log, where the rows have no question that both systems answered.
+        the files; none where the rows have no question that both systems answered.
     Raises:
         FileNotFoundError: no dump there.
         ValueError: dump or rows of another model, rows that do not say what was kept or that do not fit the dump.

@@ -48,6 +48,14 @@ RC = {
     "pdf.fonttype": 42,  # real text in the PDF
     "pdf.use14corefonts": False,
 }
+NEEDS = {  # what a figure cannot be drawn without
+    "accuracy": "a system with a pruning rate and answered questions",
+    "ablation_hard": "phase1 or phase2, and questions that Original answers wrongly",
+    "evidence_recall": "a system with a pruning rate, and questions whose key sentence is known",
+    "accuracy_cost": "a system with a pruning rate and answered questions",
+    "accuracy_position": "Original, Full or a system with a pruning rate, and the cuts at stage 4",
+    "embedding": "a question that RAP and SpeechPrune both answered at one rate",
+}
 Value = Callable[[dict], tuple[float, tuple[float, float] | None] | None]
 
 
@@ -171,7 +179,9 @@ def accuracy_figure(document: dict) -> Figure | None:
     rated = [system for system in systems if system["rate"] is not None]
     if all(system["accuracy"] is None for system in rated):
         return None
-    panels: list[tuple[str, Value]] = [(f"All questions (n = {document['questions']})", _accuracy)]
+    undecoded = (document.get("expected") or {}).get("undecoded")
+    subset = "Questions decoded so far" if undecoded else "All questions"
+    panels: list[tuple[str, Value]] = [(f"{subset} (n = {document['questions']})", _accuracy)]
     hard = max(system["hard"]["n"] for system in systems)
     if any(system["hard"]["accuracy"] is not None for system in rated):
         panels.append((f"Hard subset: Original is wrong (n = {hard})", _hard_accuracy))
@@ -213,9 +223,9 @@ def read_scores(score_json: Path) -> dict:
 
 
 def save(figure: Figure | None, out_dir: Path, name: str) -> list[Path]:
-    """Write ``name``.png and .pdf by rename, nothing (with a warning) for None; returns the files."""
+    """Write ``name``.png and .pdf by rename, nothing (the log says what is needed) for None; returns the files."""
     if figure is None:
-        log.warning("%s: nothing to draw, no system has values for it", name)
+        log.info("%s: nothing to draw: it needs %s", name, NEEDS[name])
         return []
     written = []
     for form, options in (("png", {"dpi": 200}), ("pdf", {"metadata": {"CreationDate": None}})):
@@ -232,7 +242,7 @@ def draw_accuracy(score_json: str | Path, out_dir: str | Path) -> list[Path]:
     Args:
         score_json: what stage 4 wrote; out_dir: made if absent.
     Returns:
-        the files written; a figure without anything to draw is left out, with a warning in the log.
+        the files written; a figure without anything to draw is left out; the log says what it needs.
     Raises:
         FileNotFoundError, ValueError: no such file, or it is not JSON.
     """

@@ -19,6 +19,7 @@ from speechprune.report.tables import (
     table_two,
     title,
 )
+from speechprune.scoring.doubts import undecoded_text
 
 LISTED = 10  # kinds of errors, and unusable lines, that are printed; the rest is counted
 LONGEST = 300  # characters of one message
@@ -42,7 +43,7 @@ def results_markdown(document: dict, errors: Sequence[tuple[str, str]], problems
         f"Model {model}, set {name}, {document['questions']} questions. Made by:",
         _code_block(document["command"]),
         table.markdown(),
-        *_warnings(document["missing"], document["questions"]),
+        *_warnings(document),
         _bullets([*_notes(document), *([PAPER_NOTE] if _has_paper(table) else [])]),
         *_comparisons(document),
         *_rotations(document),
@@ -71,7 +72,7 @@ def comparison_markdown(documents: Sequence[dict], command: str) -> str:
     blocks += ["## Methods and rates (the paper's Table I)", first.markdown()]
     blocks += ["## Models and corpora (the paper's Table II)", second.markdown(), _bullets(notes)]
     for document, name in zip(documents, names, strict=True):
-        blocks += [f"{name}: {text}" for text in _warnings(document["missing"], document["questions"])]
+        blocks += [f"{name}: {text}" for text in _warnings(document)]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -90,11 +91,23 @@ def _bullets(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _warnings(missing: dict[str, int], questions: int) -> list[str]:
-    return [
-        f"**Warning:** {escape(name)} has no row for {absent} of the {questions} questions; run stage 3 again."
-        for name, absent in missing.items()
+def _warnings(document: dict) -> list[str]:
+    lines = []
+    expected = document.get("expected") or {}
+    if expected.get("undecoded"):
+        lines.append(f"{escape(undecoded_text(**expected))}.")
+    lines += [
+        f"{escape(name)} has no row for {absent} of the {document['questions']} questions; run stage 3 again."
+        for name, absent in document["missing"].items()
     ]
+    return [f"**Warning:** {line}" for line in lines]
+
+
+def _which_questions(expected: dict | None) -> str:
+    """Which questions the rows are about; without cuts nobody knows whether there are more."""
+    if expected is None:
+        return "all questions that have rows"
+    return f"of {expected['questions']} in the cuts" if expected["undecoded"] else "all questions"
 
 
 def _notes(document: dict) -> list[str]:
@@ -111,8 +124,8 @@ def _notes(document: dict) -> list[str]:
         *([f"**Resynthesised** by {spoken} from the transcripts: not the corpus' own recordings."] if spoken else []),
         "PR: pruning rate, the share of the model's ordinary audio input that is removed. Tokens: audio tokens kept, "
         "mean per question.",
-        f"Accuracy: share of n questions answered correctly, with its 95 % Wilson interval. n is {questions} (all "
-        "questions) less the system's errors and missing rows.",
+        f"Accuracy: share of n questions answered correctly, with its 95 % Wilson interval. n is {questions} "
+        f"({_which_questions(document.get('expected'))}) less the system's errors and missing rows.",
         f"Hard: accuracy on {hard_note}",
         "Evidence recall: mean share of the key sentence's audio tokens that were kept; precision: mean share of the "
         'kept tokens that are the key sentence\'s; "-" where it is not known.',

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from speechprune.report import paper
 
-TITLES = {
+TITLES = {  # as the paper has them; they spare a command that only scores the import of torch
     "original": "Original",
     "full": "Full",
     "rap": "RAP",
@@ -59,8 +59,13 @@ _TEX = {
 
 
 def title(system: str) -> str:
-    """The name a reader expects, e.g. ``SpeechPrune`` for ``speechprune``; an unknown name as it is."""
-    return TITLES.get(system, system)
+    """The name a reader expects, e.g. ``SpeechPrune`` for ``speechprune``: a pruner's ``title``; other names stay."""
+    if system in TITLES:
+        return TITLES[system]
+    from speechprune.pruners import all_pruners  # needs torch: only worth its seconds for an unknown name
+
+    pruner = all_pruners().get(system)
+    return pruner.title if pruner else system
 
 
 def escape(text: str) -> str:

@@ -55,12 +55,19 @@ class Breakdown:
     bins: list[Bin]
 
 
-def read_asked(cuts: str | Path, rows: list[dict], problems: list[Problem]) -> dict[str, Asked]:
+def read_asked(
+    cuts: str | Path, rows: list[dict], problems: list[Problem], expected: set[str] | None = None
+) -> dict[str, Asked]:
     """{question id: what the cuts say} for the questions of ``rows``.
 
     A question that the cuts lack, that is broken there, or whose answer is another there, is named in ``problems`` and
     left out.
 
+    Args:
+        cuts: a file or a folder.
+        rows: as ``read_hypotheses`` returns them.
+        problems: gets one entry per question left out, and per line of the cuts that cannot be read.
+        expected: gets the ids of all questions of the cuts, with or without a row: what decode has to answer.
     Raises:
         FileNotFoundError: no such cuts.
     """
@@ -69,7 +76,10 @@ def read_asked(cuts: str | Path, rows: list[dict], problems: list[Problem]) -> d
     answers = {row["id"]: row["answer"] for row in rows if row.get("rotation", 0) == 0 and row["answer"] != "?"}
     found: dict[str, Asked] = {}
     for cut in read_cuts(cuts, problems):
-        if not any(question in answers for question in _ids(cut)) or validate_cut(cut):
+        ids = set(_ids(cut))
+        if expected is not None:
+            expected |= ids
+        if ids.isdisjoint(answers) or validate_cut(cut):
             continue
         for question in cut.custom["questions"]:
             letter = answers.get(question["id"])
@@ -88,9 +98,11 @@ def read_asked(cuts: str | Path, rows: list[dict], problems: list[Problem]) -> d
 
 
 def _ids(cut: object) -> Iterator[str]:
+    """The ids under which decode writes the questions of a cut: those of broken questions are made up."""
     questions = (cut.custom or {}).get("questions")
-    if isinstance(questions, list):
-        yield from (question["id"] for question in questions if isinstance(question, dict) and "id" in question)
+    for k, question in enumerate(questions if isinstance(questions, list) else []):
+        name = question.get("id") if isinstance(question, dict) else None
+        yield name if isinstance(name, str) and name and name.isprintable() else f"{cut.id}-q{k}"
 
 
 def _asked(cut: object, question: dict) -> Asked:

@@ -14,6 +14,7 @@ from speechprune.hypotheses import hypothesis_files, read_hypotheses, replaced_a
 from speechprune.report import results, tables
 from speechprune.scoring import giveaways
 from speechprune.scoring.breakdown import Asked, by_duration, by_position, read_asked
+from speechprune.scoring.doubts import doubts, undecoded_text
 from speechprune.scoring.systems import SystemScore, score
 from speechprune.scoring.tally import chance, constant_letter, missing_questions
 
@@ -60,10 +61,15 @@ class _Experiment:
         name = _one_set(folder, rows)
         unusable_lines = len(self.problems)
         self.problems.extend(_changed_answers(rows))
-        asked = None if cuts is None else read_asked(cuts, rows, self.problems)
+        expected: set[str] = set()
+        asked = {} if cuts is None else read_asked(cuts, rows, self.problems, expected)
         for problem in self.problems:
             log.warning("%s", problem)
         self.systems = score(rows, against)
+        for doubt in doubts(rows, self.systems):
+            log.warning("%s", doubt)
+        if undecoded := expected - {row["id"] for row in rows}:
+            log.warning("%s", undecoded_text(str(cuts), len(expected), len(undecoded)))
         self.errors = [(row["error"], row["id"]) for row in rows if row["error"] is not None]
         recordings = {row.get("recording") for row in rows}
         self.document = {
@@ -73,7 +79,10 @@ class _Experiment:
             "command": command,
             "questions": len({row["id"] for row in rows}),
             "recordings": None if None in recordings else len(recordings),
-            "chance": chance(rows),
+            "expected": None
+            if cuts is None
+            else {"cuts": str(cuts), "questions": len(expected), "undecoded": len(undecoded)},
+            "chance": chance(rows, {question: len(about.choices) for question, about in asked.items()}),
             "resynthesised": sorted({str(row["resynthesised"]) for row in rows if row.get("resynthesised")}),
             "constant_letter": constant_letter(rows),
             "missing": missing_questions(rows),
@@ -82,15 +91,14 @@ class _Experiment:
         }
 
 
-def _about_the_benchmark(rows: list[dict], asked: dict[str, Asked] | None, audio: dict[str, str]) -> dict:
+def _about_the_benchmark(rows: list[dict], asked: dict[str, Asked], audio: dict[str, str]) -> dict:
     guesses = giveaways.constant_letter_guesses(rows)
-    if asked:
-        guesses += giveaways.text_guesses(asked)
+    guesses += giveaways.text_guesses(asked)
     return {
         "benchmark": [asdict(guess) for guess in guesses],
         "letter_prior": [asdict(prior) for prior in giveaways.letter_priors(rows, audio)],
-        "by_position": [asdict(part) for part in by_position(rows, asked or {})],
-        "by_duration": [asdict(part) for part in by_duration(rows, asked or {})],
+        "by_position": [asdict(part) for part in by_position(rows, asked)],
+        "by_duration": [asdict(part) for part in by_duration(rows, asked)],
     }
 
 
@@ -111,12 +119,13 @@ def write_results(
         command: the command line that this is, printed in the table's page.
         against: label of the system that others are tested against, "original" by default.
         cuts: what the questions were asked about, a file or a folder. With it the page also has what the text alone
-            gives away, and accuracy by position of the evidence and by duration.
+            gives away, accuracy by position of the evidence and by duration, and whether all questions were decoded.
         out: where to write, ``folder`` by default.
         model: the model that was decoded with; its config.json is enough. With it the page also has what each
             system's prefill costs; where that cannot be counted, a warning says why.
     Returns:
-        the scores in table order. Lines that could not be used are logged, and listed in RESULTS.md.
+        the scores in table order. Lines that could not be used are logged, and listed in RESULTS.md; systems with
+        many errors or unreadable replies (``doubts``) are logged.
     Raises:
         FileNotFoundError: no such cuts.
         ValueError: no usable row at all, rows of several models or sets, no system called ``against``.

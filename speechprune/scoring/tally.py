@@ -7,7 +7,7 @@ that are right; without, it is 0 or 1.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from speechprune.hypotheses import choices_of, label
 from speechprune.prompts import LETTERS
@@ -121,7 +121,13 @@ def missing_questions(rows: list[dict]) -> dict[str, int]:
 
 
 def constant_letters(rows: list[dict]) -> dict[str, dict[str, float]]:
-    """{letter: {question id: score of answering it always}} for every letter that some question offers."""
+    """{letter: {question id: score of answering it always}} for every letter that some question offers.
+
+    Where some system was asked without rotation, rotations are left out: every letter is right under one of them, and
+    would hide how skewed the key is.
+    """
+    if any("rotation" not in row for row in rows):
+        rows = [row for row in rows if row.get("rotation", 0) == 0]
     answers = {place_of(row): row["answer"] for row in rows}
     choices = max([choices_of([row]) or 0 for row in rows], default=0)
     questions: dict[str, list[str]] = defaultdict(list)
@@ -140,7 +146,12 @@ def constant_letter(rows: list[dict]) -> dict[str, str | float]:
     return {"letter": letter, "accuracy": means.get(letter, 0.0)}
 
 
-def chance(rows: list[dict]) -> float | None:
-    """Expected accuracy of a guess: mean of 1 / (number of choices) over the questions where it is known, or None."""
-    choices = {row["id"]: len(row["choice_logprobs"]) for row in rows if row["choice_logprobs"]}
-    return fraction(mean(1 / n for n in choices.values()))
+def chance(rows: list[dict], choices: Mapping[str, int]) -> float | None:
+    """Expected accuracy of a guess: mean of 1 / (number of choices) over the questions where it is known, or None.
+
+    Args:
+        rows: those with ``choice_logprobs`` tell the number.
+        choices: {question id: number} where no row tells it, as with generated replies.
+    """
+    told = {row["id"]: len(row["choice_logprobs"]) for row in rows if row["choice_logprobs"]}
+    return fraction(mean(1 / n for n in {**choices, **told}.values()))

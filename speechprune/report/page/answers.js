@@ -3,9 +3,14 @@
 const WHY_UNKNOWN = {
   error: "There is no answer, so no token was chosen.",
   unheard: "It hears nothing of the recording.",
-  old: "Its rows are of an earlier version and do not say which tokens it kept. Decode into a new folder to see them.",
-  damaged: "What its row says of the kept tokens cannot be read.",
+  old: "Which tokens it kept is not known: its rows are of an earlier version. Decode into a new folder to see them.",
+  damaged: "Which tokens it kept is not known: what its row says of them cannot be read.",
 };
+
+// What stands in an empty lane.
+function laneNote(answer) {
+  return answer && ["old", "damaged"].includes(answer.unknown) ? "not known" : "";
+}
 
 // The letter that a choice had under a rotation.
 function letterOf(choice, rotation, count) {
@@ -17,15 +22,18 @@ function shownOrder(question, rotation) {
   return question.choices.map((_, place) => (place + rotation) % question.choices.length);
 }
 
-function showChoices(question, rotation) {
+// The choices; the right one is marked, and the one that the system took instead.
+function showChoices(question, system, rotation) {
+  const answer = answerOf(question, system, rotation);
   const items = shownOrder(question, rotation).map((choice, place) => {
-    const right = choice === question.answer;
+    const kind = choice === question.answer ? "right" : answer && choice === answer.prediction ? "wrong" : "";
+    const badges = { right: "✓ right", wrong: `✗ ${data.systems[system].title}` };
     return make(
       "li",
-      { className: right ? "right" : "" },
+      { className: kind },
       make("b", { className: "letter" }, LETTERS[place]),
       make("span", {}, question.choices[choice]),
-      ...(right ? [make("span", { className: "badge" }, "✓ right")] : []),
+      ...(kind ? [make("span", { className: `badge ${kind}` }, badges[kind])] : []),
     );
   });
   find("choices").replaceChildren(...items);
@@ -76,7 +84,8 @@ function showAnswers(question, system, rotation) {
   const order = shownOrder(question, rotation);
   const heads = order.map((choice, place) => {
     const letter = make("b", {}, LETTERS[place] + (choice === question.answer ? " ✓" : ""));
-    return make("th", { scope: "col" }, letter, make("span", { className: "choice" }, question.choices[choice]));
+    const name = make("span", { className: "choice", title: question.choices[choice] }, shortened(question.choices[choice], 24));
+    return make("th", { scope: "col" }, letter, name);
   });
   const head = make(
     "tr",

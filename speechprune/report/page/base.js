@@ -34,8 +34,12 @@ function percentText(share) {
   return `${Math.round(100 * share)} %`;
 }
 
-function shortened(text) {
-  return text.length > 40 ? `${text.slice(0, 39)}…` : text;
+// Whole words as far as `size` characters reach; of a first word that is longer, its start.
+function shortened(text, size) {
+  if (text.length <= size) return text;
+  const start = text.slice(0, size);
+  const end = start.search(/\s+\S*$/);
+  return `${end > 0 ? start.slice(0, end) : start.slice(0, -1)}…`;
 }
 
 function bytesOf(base64) {

@@ -23,7 +23,8 @@ from speechprune.report.page.sections import sections
 from speechprune.report.results import results_markdown
 
 STYLES = ("base.css", "page.css", "explorer.css", "timeline.css")
-SCRIPTS = ("base.js", "timeline.js", "player.js", "answers.js", "explorer.js", "keys.js")  # one script, in this order
+# One script, in this order.
+SCRIPTS = ("base.js", "timeline.js", "player.js", "answers.js", "explorer.js", "address.js", "keys.js")
 _IMAGES = {".svg": "image/svg+xml", ".png": "image/png"}
 _PNG = b"\x89PNG\r\n\x1a\n"
 _HERE = Path(__file__).parent

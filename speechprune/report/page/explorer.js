@@ -27,10 +27,10 @@ function showList() {
   const system = Number(find("filter-system").value);
   const items = listed.map((place) => {
     const shown = data.questions[place];
-    const button = make("button", { type: "button", tabIndex: -1 });
+    const button = make("button", { type: "button", tabIndex: -1, title: shown.question });
     const mark = make("span", { className: "verdict" }, verdictMark(verdictOf(shown, shown.answers[system])));
     button.append(mark, make("span", { className: "text" }, shown.question), make("span", { className: "id" }, shown.id));
-    button.addEventListener("click", () => showQuestion(place));
+    button.addEventListener("click", () => chooseQuestion(place));
     return make("li", {}, button);
   });
   find("list").replaceChildren(...items);
@@ -59,7 +59,12 @@ function step(by, focus) {
   if (!listed.length) return;
   const place = listed.indexOf(chosen.question);
   const next = place < 0 ? 0 : clamp(place + by, 0, listed.length - 1);
-  showQuestion(listed[next], focus);
+  chooseQuestion(listed[next], focus);
+}
+
+function chooseQuestion(place, focus) {
+  showQuestion(place, focus);
+  writeAddress();
 }
 
 // --- the panel
@@ -68,7 +73,7 @@ function showQuestion(place, focus) {
   chosen.question = place;
   const rotations = [...new Set(question().answers.flat().map((given) => given.rotation))].sort((a, b) => a - b);
   chosen.rotation = rotations.includes(chosen.rotation) ? chosen.rotation : rotations[0] || 0;
-  const first = (r) => shortened(question().choices[r]);
+  const first = (r) => shortened(question().choices[r], 40);
   const options = rotations.map((r) => new Option(`${r}: A is “${first(r)}”`, r, false, r === chosen.rotation));
   find("rotation").replaceChildren(...options);
   find("turn").hidden = rotations.length < 2;
@@ -83,13 +88,13 @@ function showQuestion(place, focus) {
 
 // What depends on the rotation of the choices, too.
 function showAsked() {
-  showChoices(question(), chosen.rotation);
   showAnswers(question(), chosen.system, chosen.rotation);
   showHeard(0);
 }
 
 // What depends on system and mode, too: what is heard, and the drawings.
 function showHeard(time = player.state === "stopped" ? 0 : player.time) {
+  showChoices(question(), chosen.system, chosen.rotation);
   markAnswer(chosen.system);
   find("lanes").querySelectorAll("input")[chosen.system].checked = true;
   find("heard").textContent = [heardText(), recording().note || ""].join(" ").trim();
@@ -124,7 +129,7 @@ function draw() {
     const verdict = verdictMark(verdictOf(question(), given ? [given] : []));
     lane.classList.toggle("chosen", system === chosen.system);
     lane.querySelector(".verdict").replaceChildren(verdict);
-    drawLane(lane.querySelector("canvas"), recording(), question(), maskOf(given));
+    drawLane(lane.querySelector("canvas"), recording(), question(), maskOf(given), laneNote(given));
   });
   showPlace();
 }
@@ -133,7 +138,8 @@ function buildLanes() {
   data.systems.forEach((system, place) => {
     const radio = make("input", { type: "radio", name: "lane", value: place });
     const canvas = make("canvas", { "aria-hidden": "true" });
-    const label = make("span", { className: "label" }, radio, make("span", { className: "verdict" }), system.title);
+    const name = [make("span", { className: "name" }, system.name), make("span", {}, system.rate)];
+    const label = make("span", { className: "label", title: system.title }, radio, make("span", { className: "verdict" }), ...name);
     radio.addEventListener("change", () => chooseSystem(place));
     canvas.addEventListener("click", (event) => go(timeAt(canvas, event)));
     find("lanes").append(make("label", { className: "row" }, label, canvas));
@@ -143,6 +149,7 @@ function buildLanes() {
 function chooseSystem(place) {
   chosen.system = place;
   showHeard();
+  writeAddress();
 }
 
 // --- the player

@@ -31,16 +31,19 @@ class Explorer:
     """What the page's script reads.
 
     Attributes:
-        data: fit for JSON: ``systems``, ``recordings`` and ``questions`` in the order shown, ``chosen``, the place of
-            the system shown first, and ``masks``. A question has ``answers``, for each system a list: as many as there
-            are rotations of the choices, see ``answers.answer``. Times are in seconds.
+        data: fit for JSON: ``systems``, ``recordings`` and ``questions`` in the order shown, ``chosen`` and
+            ``opening``, the places of the system and of the question shown first, and ``masks``. A question has
+            ``answers``, for each system a list: as many as there are rotations of the choices, see
+            ``answers.answer``. Times are in seconds.
         sounds: base64 of an MP3 file for each recording, None without sound.
         questions: how many questions there are in ``data``, and how many in the hypotheses.
+        telling: whether the system shown first is right on the question shown first, and Original is wrong.
     """
 
     data: dict
     sounds: list[str | None]
     questions: tuple[int, int]
+    telling: bool
 
 
 @dataclass
@@ -97,7 +100,7 @@ def explore(rows: list[dict], cuts: str | Path, recordings: int) -> Explorer:
             given[row["id"]][place].append(row)
     masks, sounds = Masks(), _Sounds(recordings * SECONDS_EACH)
     data = {
-        "systems": [{"label": label(*key), "title": _title(*key)} for key in groups],
+        "systems": [_system(*key) for key in groups],
         "chosen": _most_telling(list(groups)),
         "recordings": [_recording(cut, sounds) for cut in chosen],
         "questions": [
@@ -108,7 +111,11 @@ def explore(rows: list[dict], cuts: str | Path, recordings: int) -> Explorer:
         ],
         "masks": masks.packed,
     }
-    return Explorer(data, sounds.encoded, (len(data["questions"]), len({row["id"] for row in rows})))
+    original = list(groups).index(("original", None)) if ("original", None) in groups else None
+    opening = _opening(data["questions"], original, data["chosen"])
+    data["opening"] = opening or 0
+    counts = len(data["questions"]), len({row["id"] for row in rows})
+    return Explorer(data, sounds.encoded, counts, opening is not None)
 
 
 def _questions(cut: MonoCut) -> list[dict]:
@@ -120,8 +127,9 @@ def _name(question: dict) -> str:
     return str(question.get("id"))
 
 
-def _title(system: str, rate: float | None) -> str:
-    return title(system) if rate is None else f"{title(system)} {rate:g}"
+def _system(system: str, rate: float | None) -> dict:
+    name, shown = title(system), "" if rate is None else f"{rate:g}"
+    return {"label": label(system, rate), "title": f"{name} {shown}".strip(), "name": name, "rate": shown}
 
 
 def _most_telling(keys: Sequence[tuple[str, float | None]]) -> int:
@@ -129,6 +137,19 @@ def _most_telling(keys: Sequence[tuple[str, float | None]]) -> int:
     rated = [place for place, (_, rate) in enumerate(keys) if rate is not None]
     ours = [place for place in rated if keys[place][0] == "speechprune"]
     return ours[(len(ours) - 1) // 2] if ours else (rated or [0])[0]
+
+
+def _opening(questions: list[dict], original: int | None, shown: int) -> int | None:
+    """The first question on which system ``original`` is wrong and ``shown`` is right, under all rotations."""
+    if original is None:
+        return None
+
+    def outcomes(question: dict, system: int) -> set[bool | None]:
+        answers = question["answers"][system]
+        return {given["prediction"] == question["answer"] if given["error"] is None else None for given in answers}
+
+    telling = (outcomes(q, original) == {False} and outcomes(q, shown) == {True} for q in questions)
+    return next((place for place, found in enumerate(telling) if found), None)
 
 
 def _recording(cut: MonoCut, sounds: _Sounds) -> dict:

@@ -75,6 +75,7 @@ function listen() {
   });
   find("sentences").addEventListener("keydown", onSentenceKey);
   document.addEventListener("keydown", onKey);
+  window.addEventListener("hashchange", followAddress);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   new ResizeObserver(draw).observe(wave);
 }
@@ -84,4 +85,4 @@ fillFilter();
 buildLanes();
 listen();
 showList();
-showQuestion(0);
+if (!followAddress()) showQuestion(data.opening);

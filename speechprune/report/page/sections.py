@@ -9,6 +9,18 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
 
+_LINE = 120  # characters
+# Starts of headings, and what stands for them where there is little room.
+_SHORT = {
+    "Balanced accuracy": "Balanced",
+    "Costs of the prefill": "Costs",
+    "What the benchmark alone gives away": "Give-aways",
+    "Accuracy by position": "Position",
+    "Accuracy by duration": "Duration",
+    "Problems in the hypothesis files": "Problems",
+    "Errors": "Errors",
+}
+
 
 @dataclass(frozen=True)
 class HtmlTable:
@@ -16,6 +28,11 @@ class HtmlTable:
 
     header: list[Markup]
     rows: list[list[Markup]]
+
+    @property
+    def dense(self) -> bool:
+        """Whether a line is too long for a page of usual width and letters of usual size."""
+        return sum(max(len(cell) for cell in column) for column in zip(*self.rows, strict=True)) > _LINE
 
 
 @dataclass
@@ -33,6 +50,11 @@ class Section:
     title: Markup
     parts: list[HtmlTable | Markup] = field(default_factory=list)
     notes: list[Markup] = field(default_factory=list)
+
+    @property
+    def link(self) -> Markup:
+        """The title, or what is short for it."""
+        return next((Markup(short) for start, short in _SHORT.items() if self.title.startswith(start)), self.title)  # noqa: S704
 
 
 def sections(markdown: str) -> list[Section]:

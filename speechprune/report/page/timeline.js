@@ -60,7 +60,7 @@ function drawBrackets({ context, width }, question, duration) {
   context.setLineDash([]);
 }
 
-// The waveform, coloured as far as the mask keeps it.
+// The waveform, coloured as far as the mask keeps it: not at all where there is no mask.
 function drawWave(canvas, recording, question, mask) {
   const drawing = blank(canvas);
   const { context, width, height } = drawing;
@@ -77,7 +77,7 @@ function drawWave(canvas, recording, question, mask) {
       const [first, last] = part(column, columns, peaks.length);
       const peak = Math.max(...peaks.subarray(first, last)) / 255;
       const size = Math.max(1, peak * (height / 2 - 8));
-      for (const [fill, alpha] of [[removed, 1], [kept, mask ? share(mask, column, columns) : 1]]) {
+      for (const [fill, alpha] of [[removed, 1], [kept, mask ? share(mask, column, columns) : 0]]) {
         context.fillStyle = fill;
         context.globalAlpha = alpha;
         context.fillRect((column * width) / columns, middle - size, 1.4, 2 * size);
@@ -89,13 +89,15 @@ function drawWave(canvas, recording, question, mask) {
 }
 
 // Kept tokens of one system; a column that stands for several is as dark as the share of them that was kept.
-function drawLane(canvas, recording, question, mask) {
+// Without a mask: a line, with `note` where there is one.
+function drawLane(canvas, recording, question, mask, note) {
   const drawing = blank(canvas);
   const { context, width, height } = drawing;
   drawSpans(drawing, question, recording.duration);
   if (mask === null) {
     context.fillStyle = colour("line");
     context.fillRect(0, Math.floor(height / 2), width, 1);
+    if (note) writeNote(drawing, canvas, note);
     return;
   }
   const inside = new Uint8Array(mask.length);
@@ -113,6 +115,15 @@ function drawLane(canvas, recording, question, mask) {
     context.fillRect(edge(column), 2, edge(column + 1) - edge(column), height - 4);
   }
   context.globalAlpha = 1;
+}
+
+function writeNote({ context, height }, canvas, note) {
+  context.font = `11px ${getComputedStyle(canvas).fontFamily}`;
+  context.textBaseline = "middle";
+  context.fillStyle = colour("paper");
+  context.fillRect(4, 0, context.measureText(note).width + 8, height);
+  context.fillStyle = colour("faint-ink");
+  context.fillText(note, 8, height / 2);
 }
 
 // [first, last): which of `size` values column `column` of `columns` stands for; never none.
