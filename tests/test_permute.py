@@ -95,7 +95,7 @@ def test_rotated_and_plain_rows_never_share_a_folder(tmp_path, dump, model):
     with pytest.raises(ValueError, match=r"holds rows with permute 'none', this run has 'cyclic'; remove the folder"):
         run(dump, tmp_path / "exp", plain.changed(permute="cyclic"), model)
     run(dump, tmp_path / "other", plain.changed(permute="cyclic"), model)
-    with pytest.raises(ValueError, match=r"holds rows with permute 'cyclic', this run has None"):
+    with pytest.raises(ValueError, match=r"holds rows with permute 'cyclic', this run has 'none'"):
         run(dump, tmp_path / "other", plain, model)
     assert (tmp_path / "exp/full/config.json").read_text() == before
 
