@@ -167,8 +167,9 @@ if [[ $train == true ]] && ((stage <= 2 && stop_stage >= 2)); then
   "$HERE/train_mini.sh" data exp/train_mini
 fi
 
-# look_at EXP: names what the stages that ran have written for people.
+# look_at EXP: names what the stages that ran have written for people, wherever they stand.
 look_at() {
+  set -- "$PWD/$1"
   if wanted 4 && wanted 5; then
     echo "Look at $1/report.html; tables: $1/RESULTS.md"
   elif wanted 5; then

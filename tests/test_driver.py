@@ -64,6 +64,7 @@ def test_stage_selection(recipe, words, expected):
 )
 def test_the_last_lines_say_where_to_look(recipe, words, last):
     lines = recipe.run(*words).stdout.splitlines()
+    last = [line.replace("exp/", f"{recipe.egs}/exp/") for line in last]
     assert [line for line in lines if line.startswith("Look at")] == last
     assert lines[len(lines) - len(last) :] == last
     assert ": done in " in lines[-1 - len(last)]
