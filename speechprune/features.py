@@ -28,6 +28,7 @@ from tqdm import tqdm
 from speechprune.archives import KaldiioWriter
 from speechprune.audio import load_windows
 from speechprune.cuts import read_cuts, validate_cut
+from speechprune.failures import explain
 from speechprune.files import Problem, Shard, WriteError, append_lines, atomic_write, open_append
 from speechprune.parts import join
 
@@ -96,6 +97,7 @@ def extract_features(
         FileNotFoundError: no cuts there.
         ValueError: the dump was made by another model.
         WriteError: the dump folder cannot be written at all, or another process runs the same job.
+        DeviceError: the GPU failed for good. Finished recordings are kept.
     """
     dump = Path(dump_dir)
     problems: list[Problem] = []
@@ -210,10 +212,8 @@ def _extract(cut: MonoCut, model: SpeechLLM, archive: KaldiioWriter) -> dict:
         tokens = archive.store_array(cut.id, states, frame_shift=1 / model.frame_rate, temporal_dim=0, start=0)
     except WriteError:
         raise
-    except ValueError as error:  # AudioError among them: one line that says it all
-        return {"error": str(error)}
     except Exception as error:  # one recording must never stop the run
-        return {"error": f"{type(error).__name__}: {error}"}
+        return {"error": explain(error)}
     return {"audio_tokens": tokens}
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from decoding import RECORDING, answer, questions, system, tiny_llm
 
-from speechprune.decoding.answering import Answerer, DeviceError
+from speechprune.decoding.answering import Answerer
+from speechprune.failures import DeviceError
 from speechprune.pruners import RAP, Full, Original, Phase1, PruneInputs
 
 
@@ -122,7 +123,7 @@ def test_a_gpu_that_is_gone_ends_the_run_and_leaves_no_rows(model, tokens, monke
         raise torch.AcceleratorError("CUDA error:\nan illegal memory access")
 
     monkeypatch.setattr(model, "choice_logprobs", gone)
-    with pytest.raises(DeviceError, match=r"^the GPU failed \(.* an illegal memory access.*\); finished rows are kept"):
+    with pytest.raises(DeviceError, match=r"^the GPU failed \(.* an illegal memory access.*\); finished work is kept"):
         answer(model, tokens, [system(Full())])
     monkeypatch.undo()
     monkeypatch.setattr(model, "embed_text", gone)  # while tokens are chosen

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from fakes import (
     EnergyModel,
     assert_same,
@@ -26,6 +27,7 @@ from fakes import (
 from lhotse import CutSet, MonoCut
 
 from speechprune.cuts import write_cuts
+from speechprune.failures import DeviceError
 from speechprune.features import FeatureSummary, extract_features, load_states, read_dump
 from speechprune.files import Problem, Shard, WriteError, open_append
 
@@ -282,3 +284,14 @@ def test_states_that_do_not_match_their_cut_are_refused(tmp_path, corpus):
         load_states(cuts[0])
     with pytest.raises(ValueError, match="test-0000 has no audio tokens: they were never extracted"):
         load_states(corpus[0])
+
+
+def test_a_gpu_that_is_gone_ends_the_run_and_keeps_what_is_done(tmp_path, corpus):
+    def gone(call):
+        if call == 1:
+            raise torch.AcceleratorError("CUDA error: an illegal memory access")
+
+    with pytest.raises(DeviceError, match=r"^the GPU failed"):
+        extract(tmp_path, EnergyModel(gone))
+    again = extract(tmp_path)
+    assert (again.skipped, again.failed) == (1, 0)

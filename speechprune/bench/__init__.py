@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,9 +14,7 @@ from speechprune.bench.pruning import format_pruning, measure_pruning
 from speechprune.bench.sizes import qwen2_audio_7b
 from speechprune.bench.sweep import chosen, format_sweep, recordings, sweep
 from speechprune.bench.timing import Machine
-
-if TYPE_CHECKING:
-    from speechprune.cli.base import Loader
+from speechprune.models import SpeechLLM
 
 TITLES = {
     "sweep": "The Table I sweep against the obvious loop",
@@ -28,12 +25,21 @@ TITLES = {
 FORMATS = {"sweep": format_sweep, "long": format_long, "pruning": format_pruning, "prefill": format_prefill}
 
 
-def bench(lines: Sequence[str], load: Loader, cuts: Path | None, count: int, repeats: int, progress: bool) -> dict:
+def bench(
+    lines: Sequence[str],
+    load: Callable[[], SpeechLLM],
+    options: Sequence[str],
+    cuts: Path | None,
+    count: int,
+    repeats: int,
+    progress: bool,
+) -> dict:
     """Measure.
 
     Args:
         lines: of ``TITLES``.
-        load: gives the model of sweep and long.
+        load: gives the model of the sweep.
+        options: of ``speechprune ask`` that name the same model, for long.
         cuts: a prepared set for sweep and long; None to synthesise mini_sir's.
         count: recordings of it, at least 2.
         repeats: timed rounds of pruning and prefill, at least 2.
@@ -54,7 +60,7 @@ def bench(lines: Sequence[str], load: Loader, cuts: Path | None, count: int, rep
             if line == "sweep":
                 result["lines"][line] = sweep(load(), heard, progress)
             elif line == "long":
-                result["lines"][line] = measure_long(load.words(), heard)
+                result["lines"][line] = measure_long(options, heard)
             elif line == "pruning":
                 result["lines"][line] = measure_pruning(qwen2_audio_7b(), device, dtype, repeats)
             elif gpu:

@@ -82,7 +82,7 @@ def bench(
     repeats: int,
     as_json: bool,
     out: Path | None,
-    load: Callable[[], SpeechLLM],
+    load: Loader,
     progress: bool,
 ) -> None:
     """Measure speed on this machine: sweep, an hour of audio, pruning's own cost and, with a GPU, the prefill.
@@ -103,7 +103,7 @@ def bench(
     from speechprune.bench import bench as run
     from speechprune.files import atomic_write
 
-    result = run(lines or tuple(TITLES), load, cuts, recordings, repeats, progress)
+    result = run(lines or tuple(TITLES), load, load.words(), cuts, recordings, repeats, progress)
     click.echo(json.dumps(result) if as_json else format_bench(result))
     if out is not None:
         with atomic_write(out) as file:

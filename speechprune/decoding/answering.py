@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from speechprune.decoding.batches import Reply, batches
 from speechprune.decoding.oracle import Oracle
 from speechprune.decoding.systems import LEFT_OUT, System
+from speechprune.failures import explain
 from speechprune.models import SpeechLLM
 from speechprune.prompts import query_text
 from speechprune.pruners import PAD, PruneInputs
@@ -26,10 +27,6 @@ log = logging.getLogger(__name__)
 BATCH_TOKENS = {"cpu": 1_024}
 REPLY_TOKENS = 32  # of a generated reply: room for a letter with its choice
 MARGIN = 0.2  # seconds on both sides of the evidence that audio "no_evidence" leaves out, too
-
-
-class DeviceError(OSError):
-    """A GPU that failed for good: whatever this process asks of it from now on fails, too."""
 
 
 class Answerer:
@@ -53,7 +50,7 @@ class Answerer:
     def answer(
         self, recording: str, tokens: Tensor, questions: Sequence[dict], systems: Iterable[System]
     ) -> Iterator[tuple[System, list[Reply]]]:
-        """(system, replies in the order of ``questions``) of each system; never raises for a question or a pruner.
+        """(system, replies in the order of ``questions``) of each system; of all errors only ``DeviceError`` is raised.
 
         Args:
             recording: its id, which goes into the seed of random pruners.
@@ -270,16 +267,3 @@ def evidence_mask(spans: Sequence[dict], total: int, frame_rate: float, margin: 
     for span in spans:
         mask |= (centre >= span["start"] - margin) & (centre < span["start"] + span["duration"] + margin)
     return mask
-
-
-def explain(error: Exception) -> str:
-    """One line: the message of an error that was worded for the user, with the type in front of any other.
-
-    Raises:
-        DeviceError: ``error`` says that the GPU is gone. It is no recording's fault, and must not become its rows.
-    """
-    if isinstance(error, torch.AcceleratorError) and not isinstance(error, torch.OutOfMemoryError):
-        text = " ".join(str(error).split())
-        raise DeviceError(f"the GPU failed ({text}); finished rows are kept: run the same command again") from error
-    text = " ".join(str(error).split())
-    return text if text and isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {text}"

@@ -21,10 +21,11 @@ import torch
 from lhotse import MonoCut
 from tqdm import tqdm
 
-from speechprune.decoding.answering import Answerer, explain
+from speechprune.decoding.answering import Answerer
 from speechprune.decoding.batches import Reply
 from speechprune.decoding.rows import Key, is_row, key_of, make_row
 from speechprune.decoding.systems import SETTINGS, DecodeConfig, System
+from speechprune.failures import explain
 from speechprune.features import check_model, load_states, read_dump, recording_names
 from speechprune.files import Problem, Shard, append_lines, atomic_write, mend, open_append, read_jsonl
 from speechprune.models import SpeechLLM
