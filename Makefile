@@ -39,11 +39,13 @@ demo: env ## the whole pipeline on the mini model and corpus: synthesise, prune,
 test: env lint ## all checks; PYTEST_ARGS="-k shell" for some of the tests
 	OMP_NUM_THREADS=1 pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
-lint: env ## ruff and shellcheck
+lint: env ## ruff, shellcheck, the house (who imports whom) and the types
 	ruff check
 	ruff format --check
 	shellcheck -x $(SHELL_FILES)
+	lint-imports --no-logo
+	mypy
 
 clean: ## remove caches and build outputs; .venv, data and results stay
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +

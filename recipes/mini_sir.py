@@ -22,13 +22,13 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import yaml
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 from lhotse.supervision import AlignmentItem
 from scipy.signal import resample_poly
 from tqdm import tqdm
 
 from speechprune.common.files import atomic_write
+from speechprune.common.reading import read_yaml
 from speechprune.data.cuts import validate_cuts, write_cuts
 from speechprune.tts import get_engine
 
@@ -63,7 +63,7 @@ SETS = {
 @cache
 def words() -> dict:
     """The content of ``mini_sir.yaml``, lists split."""
-    table = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+    table = read_yaml(Path(__file__).with_suffix(".yaml"))
     table["persons"] = table["persons"].split()
     for kind in table["kinds"].values():
         kind["nouns"], kind["values"] = kind["nouns"].split(), kind["values"].split()

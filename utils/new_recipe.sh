@@ -23,7 +23,23 @@ for path in "$module" "$folder"; do
 done
 
 mkdir -p "$folder/conf"
-cp "$top/egs/spiral/conf/decode.yaml" "$folder/conf/decode.yaml"
+cat >"$folder/conf/decode.yaml" <<'END'
+# Stage 3 compares these systems, those of the paper's Table I. A rate is the share removed of the model's ordinary input.
+query: question
+rates: [0.2, 0.4, 0.6, 0.8]
+systems:
+  - original
+  - full
+  - rap
+  - rac
+  - phase1
+  - phase2
+  - speechprune
+  # A control: a model that answers from the audio falls to chance on it.
+  - {name: silence, method: full, audio: silence}
+  # A second one, for questions whose evidence is known (any other becomes a row with an error):
+  # - {name: no_evidence, method: full, audio: no_evidence}
+END
 cat >"$folder/run.sh" <<END
 #!/usr/bin/env bash
 # $name: one line about the corpus. \`./run.sh --help\` explains.

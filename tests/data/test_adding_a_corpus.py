@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from helpers.shells import ROOT, bash
 
+from speechprune.decoding.systems import load_config
+
 PAGE = (ROOT / "docs" / "adding-a-corpus.md").read_text()
 BLOCKS = re.findall(r"^```bash\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
@@ -22,7 +24,6 @@ def checkout(tmp_path):
     top = tmp_path / "copy"
     for room in ("local", "utils", "recipes", "speechprune"):
         shutil.copytree(ROOT / room, top / room, ignore=shutil.ignore_patterns("__pycache__", "site.sh", "checkpoint"))
-    shutil.copytree(ROOT / "egs/spiral/conf", top / "egs/spiral/conf")
     shutil.copy(ROOT / "setup.py", top)
     return top
 
@@ -65,6 +66,14 @@ def test_a_bad_name_makes_nothing(checkout, words, message):
     assert result.returncode != 0
     assert message in result.stderr
     assert sorted(checkout.rglob("*")) == before
+
+
+def test_its_systems_need_no_evidence(checkout):
+    """A corpus without any would get a table of error rows."""
+    assert bash(checkout / "utils/new_recipe.sh", "my_talks", cwd=checkout).returncode == 0
+    systems = load_config(checkout / "egs/my_talks/conf/decode.yaml").systems
+    assert {system.audio for system in systems} == {"recording", "silence"}
+    assert {"original", "full", "rap", "rac", "phase1", "phase2", "speechprune"} < {system.name for system in systems}
 
 
 def test_what_it_writes_passes_the_checks(checkout):
