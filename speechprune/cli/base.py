@@ -48,7 +48,7 @@ def main(ctx: click.Context, traceback: bool) -> None:
 def command(function: Callable[..., None]) -> click.Command:
     """A subcommand whose expected errors are one clear line and exit status 1."""
 
-    @main.command(name=function.__name__.replace("_", "-"), short_help=function.__doc__.splitlines()[0])
+    @main.command(name=function.__name__.replace("_", "-"), short_help=(function.__doc__ or "").splitlines()[0])
     @click.pass_context
     @functools.wraps(function)
     def run(ctx: click.Context, *args, **kwargs) -> None:

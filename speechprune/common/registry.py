@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from types import ModuleType
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def submodules(package: str) -> dict[str, ModuleType]:
@@ -14,7 +17,7 @@ def submodules(package: str) -> dict[str, ModuleType]:
     return {name: importlib.import_module(f"{package}.{name}") for name in names}
 
 
-def subclasses(package: str, base: type) -> dict[str, type]:
+def subclasses(package: str, base: type[T]) -> dict[str, type[T]]:
     """{cls.name: cls} of every class below ``base`` that a module of ``package`` defines.
 
     Args:
@@ -25,7 +28,7 @@ def subclasses(package: str, base: type) -> dict[str, type]:
     Raises:
         ValueError: two classes claim one name.
     """
-    found: dict[str, type] = {}
+    found: dict[str, type[T]] = {}
     for module in submodules(package).values():
         for cls in vars(module).values():
             if not (isinstance(cls, type) and issubclass(cls, base) and cls.__module__ == module.__name__):
@@ -39,7 +42,7 @@ def subclasses(package: str, base: type) -> dict[str, type]:
     return dict(sorted(found.items()))
 
 
-def lookup(kind: str, name: str, known: dict) -> object:
+def lookup(kind: str, name: str, known: dict[str, T]) -> T:
     """``known[name]``, or a ValueError that lists the valid names."""
     try:
         return known[name]

@@ -6,10 +6,14 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from speechprune.common.files import Problem
 from speechprune.prompts import LETTERS
 from speechprune.scoring.tally import by_system, fraction, interval, mean, question_scores
+
+if TYPE_CHECKING:
+    from lhotse import MonoCut
 
 POSITIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # edges, as shares of the recording
 SECONDS = (0.0, 30.0, 60.0, 90.0, 120.0, 180.0, math.inf)  # edges of durations
@@ -100,7 +104,7 @@ def read_asked(
     return found
 
 
-def _ids(cut: object) -> Iterator[str]:
+def _ids(cut: MonoCut) -> Iterator[str]:
     """The ids under which decode writes the questions of a cut: those of broken questions are made up."""
     questions = (cut.custom or {}).get("questions")
     for k, question in enumerate(questions if isinstance(questions, list) else []):
@@ -108,7 +112,7 @@ def _ids(cut: object) -> Iterator[str]:
         yield name if isinstance(name, str) and name and name.isprintable() else f"{cut.id}-q{k}"
 
 
-def _asked(cut: object, question: dict) -> Asked:
+def _asked(cut: MonoCut, question: dict) -> Asked:
     spans = question.get("evidence")
     position = None
     if spans:
