@@ -1,0 +1,52 @@
+"""Commands about folders to run in."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import click
+
+from speechprune.cli.base import PATH, command
+
+
+@command
+def recipes() -> None:
+    """List the recipes that `speechprune clone` copies."""
+    from speechprune.data import folders
+
+    found = folders.recipes()
+    width = max(map(len, found))
+    for name, about in found.items():
+        click.echo(f"{name:{width}}  {about}")
+
+
+@command
+@click.argument("recipe")
+@click.argument("folder", type=PATH)
+def clone(recipe: str, folder: Path) -> None:
+    """Make FOLDER to run RECIPE in, its run.sh and conf/; see `speechprune recipes`."""
+    from speechprune.data import folders
+
+    logging.info("made %s; go on with: cd %s && ./run.sh --help", folders.clone(recipe, folder), folder)
+
+
+@command
+@click.argument("name")
+@click.argument("folder", type=PATH)
+def new(name: str, folder: Path) -> None:
+    """Make FOLDER for a corpus of your own, called NAME: a recipe that works, to be changed.
+
+    docs/adding-a-corpus.md goes on from there. In the egs/ of a checkout, the corpus goes into its recipes/.
+    """
+    from speechprune.data import folders
+
+    logging.info("made %s; what to do next stands in docs/adding-a-corpus.md", folders.begin(name, folder))
+
+
+@command
+def home() -> None:
+    """Print the folder that holds local/, utils/, recipes/ and egs/."""
+    from speechprune.common.rooms import room
+
+    click.echo(room("local").parent)
