@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from speechprune import __version__
+from speechprune.common.extras import advice
 
 if TYPE_CHECKING:
     from speechprune.common.files import Shard
@@ -58,6 +59,11 @@ def command(function: Callable[..., None]) -> click.Command:
             if ctx.obj:
                 raise
             raise click.ClickException(str(error)) from error
+        except ImportError as error:
+            missing = advice(error)
+            if ctx.obj or missing is None:
+                raise
+            raise click.ClickException(missing) from error
 
     return run
 

@@ -1,0 +1,31 @@
+"""Optional parts: which extra brings a module that is missing. pyproject.toml has the packages."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+# {module: the extra that brings it}
+EXTRAS = {
+    "accelerate": "large",
+    "bitsandbytes": "large",
+    "kokoro_onnx": "tts",
+    "markdown_it": "page",
+    "matplotlib": "page",
+    "onnxruntime": "tts",
+    "peft": "large",
+    "pyarrow": "parquet",
+    "torchaudio": "align",
+}
+
+
+def advice(error: ImportError) -> str | None:
+    """What to install where a module of an optional part is missing; None where it is another that is."""
+    module = (error.name or "").partition(".")[0]
+    extra = EXTRAS.get(module)
+    return None if extra is None else f"this needs {module}: pip install 'speechprune[{extra}]'"
+
+
+def require(module: str) -> None:
+    """ModuleNotFoundError where a module is missing that another process would import."""
+    if find_spec(module) is None:
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
