@@ -1,4 +1,4 @@
-"""Commands about folders to run in."""
+"""Commands about folders: to run in, and to publish."""
 
 from __future__ import annotations
 
@@ -50,3 +50,15 @@ def home() -> None:
     from speechprune.common.rooms import room
 
     click.echo(room("local").parent)
+
+
+@command
+@click.argument("exp", type=PATH)
+@click.option("--corpus", required=True, help="Name of the corpus: its recipe says whose it is.")
+def card(exp: Path, corpus: str) -> None:
+    """Write EXP/README.md, a dataset card for the hub: parts, corpus, licence, tables, figures, commands."""
+    from speechprune.report.card import upload_line, write_card
+
+    for problem in write_card(exp, corpus):
+        logging.warning("before you publish: %s", problem)
+    click.echo(f"wrote {exp / 'README.md'}; to publish the folder:\n{upload_line(exp)}")
