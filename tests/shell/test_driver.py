@@ -191,7 +191,7 @@ def test_helps_columns_hold_the_longest_option(recipe):
         (["--corpus="], "--corpus: ''"),
         (["--model", "."], "--model: '.'"),
         (["--config", "none.yaml"], "--config: there is no file 'none.yaml'"),
-        (["--cmd", "pbs"], "--cmd: pbs is unknown; the valid ones are: local slurm"),
+        (["--cmd", "pbs"], "--cmd: 'pbs' is unknown; the valid ones are: local slurm"),
         (["--detach", "yes"], "--detach: 'yes' is not true or false"),
         (["--detach", "true"], "--detach: jobs of this machine end with the driver; give --cmd slurm"),
         (["--cmd=slurm", "--detach=true", "--retries=1"], "--retries: after --detach nobody is there to try again"),
