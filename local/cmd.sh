@@ -82,17 +82,39 @@ choose_command() {
   esac
 }
 
-# run_jobs LOG STAGE ARGUMENT ...: `speechprune STAGE ARGUMENT ...` runs nj times at once, each on its share.
+# run_jobs LOG STAGE ARGUMENT ...: `speechprune STAGE ARGUMENT ...` runs nj times at once, each on its share, with logs
+# LOG.<job>.log. Where this machine has GPUs, no more jobs than those: each has one to itself.
 # shellcheck disable=SC2154 # the driver has an option model
 run_jobs() {
-  local log=$1 options=() threads=$(($(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN) / nj))
+  local log=$1 job jobs=$nj cores ids names options=()
   shift
-  if [[ $cmd == local ]]; then # the jobs share the cores; elsewhere, those of this machine say nothing
-    export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
-  else
-    options=(--progress-command "$(quoted speechprune progress "$@")")
+  options+=(--progress-command "$(quoted speechprune progress "$@")")
+  job=$(unused "$log" "$@" "$model")
+  if [[ $cmd == local ]]; then
+    ids=$("${BASH_SOURCE[0]%/*}/../utils/gpus.py")
+    if [[ -n $ids ]]; then
+      options+=(--gpus "$ids")
+      IFS=, read -ra names <<<"$ids"
+      if ((jobs > ${#names[@]})); then
+        jobs=${#names[@]}
+        log "This machine has GPUs for $jobs of the $nj jobs that --nj asks for: $jobs run, each on a GPU of its own"
+      fi
+    fi
+    # The jobs share the cores; elsewhere, those of this machine say nothing.
+    cores=$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+    local -x OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > jobs ? cores / jobs : 1))}
   fi
-  run "${options[@]}" "JOB=1:$nj" "$log" speechprune "$@" --model "$model" --job "JOB/$nj"
+  run "${options[@]}" "$job=1:$jobs" "$log.$job.log" \
+    speechprune "$@" --model "$model" --job "$job/$jobs"
+}
+
+# unused WORD ...: a name for the job's number that stands in none of the words, since it is replaced wherever it does.
+unused() {
+  local name=JOB
+  while [[ $* == *"$name"* ]]; do
+    name+=_
+  done
+  echo "$name"
 }
 
 # run WORD ...: the job command with these words; detached, its job waits for the one submitted before.

@@ -15,7 +15,7 @@
 #   need_speechprune
 #   if wanted 0; then
 #     log "Stage 0: download: $corpus -> $corpus_dir"
-#     ...
+#     tied speechprune download "$corpus" "$corpus_dir"
 #   fi
 #
 # sir.sh is one. A recipe's run.sh calls it in its own directory, its own settings first and the user's "$@" last.
@@ -101,4 +101,9 @@ need_speechprune() {
 # wanted STAGE: whether the user wants it.
 wanted() {
   ((stage <= $1 && $1 <= stop_stage))
+}
+
+# tied COMMAND ...: one that ends when this script does, even by SIGKILL, with all that it has started.
+tied() {
+  "${BASH_SOURCE[0]%/*}/../utils/tied.py" "$@"
 }

@@ -88,17 +88,17 @@ need_speechprune
 
 if wanted 0; then
   log "Stage 0: download: $corpus, sets $prepared_sets -> $corpus_dir"
-  speechprune download "$corpus" "$corpus_dir" --sets "$prepared_sets" --nj "$nj" "${corpus_options[@]}"
+  tied speechprune download "$corpus" "$corpus_dir" --sets "$prepared_sets" --nj "$nj" "${corpus_options[@]}"
 fi
 
 if wanted 1; then
   log "Stage 1: prepare: $corpus_dir -> data/$(braces "$prepared_sets")"
-  speechprune prepare "$corpus" "$corpus_dir" data --sets "$prepared_sets" "${corpus_options[@]}"
+  tied speechprune prepare "$corpus" "$corpus_dir" data --sets "$prepared_sets" "${corpus_options[@]}"
 fi
 
 if [[ $train == true ]] && ((stage <= 2 && stop_stage >= 2)); then
   log "Training: data/$(braces "$train_sets") -> $model"
-  "$HERE/train_mini.sh" data exp/train_mini
+  tied "$HERE/train_mini.sh" data exp/train_mini
 fi
 
 # look_at EXP: names what the stages that ran have written for people, wherever they stand.
@@ -120,12 +120,12 @@ for set in ${sets//,/ }; do
 
   if wanted 2; then
     log "Stage 2: features: data/$set -> $dump"
-    run_jobs "$dump/log/features.JOB.log" features "data/$set/cuts.jsonl.gz" "$dump"
+    run_jobs "$dump/log/features" features "data/$set/cuts.jsonl.gz" "$dump"
   fi
 
   if wanted 3; then
     log "Stage 3: decode: $dump -> $exp"
-    run_jobs "$exp/log/decode.JOB.log" decode "$dump" "$exp" --config "$config"
+    run_jobs "$exp/log/decode" decode "$dump" "$exp" --config "$config"
   fi
 
   if [[ $detach == true ]] && ((stop_stage >= 4)); then
@@ -137,7 +137,7 @@ for set in ${sets//,/ }; do
 
   if wanted 4; then
     log "Stage 4: score: $exp -> $exp/RESULTS.md"
-    speechprune score "$exp" --cuts "data/$set/cuts.jsonl.gz" --model "$model"
+    tied speechprune score "$exp" --cuts "data/$set/cuts.jsonl.gz" --model "$model"
     sed '/^## /,$d' "$exp/RESULTS.md" # title, main table and its notes
   fi
 
@@ -147,7 +147,7 @@ for set in ${sets//,/ }; do
     if [[ $embedding == true ]]; then
       tokens=(--dump "$dump" --model "$model")
     fi
-    speechprune report "$exp" --cuts "data/$set/cuts.jsonl.gz" "${tokens[@]}"
+    tied speechprune report "$exp" --cuts "data/$set/cuts.jsonl.gz" "${tokens[@]}"
   fi
 done
 

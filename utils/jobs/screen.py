@@ -1,0 +1,54 @@
+"""What a call says on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from pathlib import Path
+
+LINE_SECONDS = 30.0  # between lines of progress where there is no terminal
+
+
+class Screen:
+    """Messages on stderr, and one line of progress: rewritten on a terminal, elsewhere now and then a new one."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.live = name, sys.stderr.isatty()
+        self.last, self.unfinished, self.time = "", False, time.monotonic()
+
+    def say(self, message: str) -> None:
+        self.write(os.fsencode("\n" * self.unfinished + f"{self.name}: {message}\n"))
+
+    def write(self, text: bytes) -> None:
+        """As it is. A reader that has gone away must not end the jobs."""
+        with contextlib.suppress(OSError):
+            sys.stderr.buffer.write((b"\r\x1b[K" if self.live and self.last else b"") + text)
+            sys.stderr.buffer.flush()
+        self.last, self.unfinished = "", not text.endswith(b"\n")
+
+    @property
+    def due(self) -> bool:
+        """Whether a line of progress would be shown now."""
+        return self.live or time.monotonic() - self.time >= LINE_SECONDS
+
+    def status(self, line: str) -> None:
+        """A line of progress; not again what it was."""
+        if line == self.last or not self.due:
+            return
+        if self.live:
+            with contextlib.suppress(OSError):
+                width = os.get_terminal_size(2).columns
+                sys.stderr.buffer.write(b"\r\x1b[K" + os.fsencode(line[: width - 1]))
+                sys.stderr.buffer.flush()
+        else:
+            self.say(line)
+        self.last, self.time = line, time.monotonic()
+
+
+def shown(path: str | Path) -> str:
+    """Relative to the current directory where it is below it."""
+    with contextlib.suppress(ValueError):
+        return str(Path(path).relative_to(Path.cwd()))
+    return str(path)
