@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from helpers.driving import ALL, Recipe, decode, features, report, score
-from helpers.shells import ENVIRONMENT, alive, pids_in, wait_for
 
 
 @pytest.fixture
@@ -257,14 +253,3 @@ def test_a_missing_installation_is_explained(recipe):
     result = recipe.run(env={"PATH": "/usr/bin:/bin"})
     assert result.returncode == 2
     assert "speechprune is not installed; type: make env" in result.stderr
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_jobs_do_not_outlive_a_killed_driver(recipe, number):
-    words = ["bash", str(recipe.egs / "run.sh"), "--stage=3", "--nj=1"]
-    driver = subprocess.Popen(words, env={**ENVIRONMENT, **recipe.env, "SLEEP": "decode"}, stdout=subprocess.DEVNULL)
-    (pid,) = pids_in(Path(f"{recipe.record}.pid"), 1)
-    driver.send_signal(number)
-    driver.wait()
-    wait_for(lambda: not alive(pid))

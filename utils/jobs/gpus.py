@@ -36,7 +36,7 @@ def _known(entry: str, gpus: list[list[str]]) -> bool:
     """Whether this is the number of a GPU, or begins the id of one (``GPU-8932f937``)."""
     if entry.isdecimal():
         return int(entry) < len(gpus)
-    return entry.startswith(("GPU-", "MIG-"))
+    return bool(entry) and any(name.startswith(entry) for gpu in gpus for name in gpu)
 
 
 def installed() -> list[list[str]]:

@@ -39,7 +39,7 @@ class Screen:
             return
         if self.live:
             with contextlib.suppress(OSError):
-                width = os.get_terminal_size(2).columns
+                width = os.get_terminal_size(2).columns or 80  # 0: it does not say
                 sys.stderr.buffer.write(b"\r\x1b[K" + os.fsencode(line[: width - 1]))
                 sys.stderr.buffer.flush()
         else:
