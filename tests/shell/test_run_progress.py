@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,8 @@ def run(cwd: Path, *words: str, seconds_a_line: float | None = None) -> subproce
     """A call of run.py, whose lines of progress may come faster than every 30 s."""
     start = [str(UTILS / "run.py")]
     if seconds_a_line is not None:
-        change = f"import run, jobs.screen; jobs.screen.LINE_SECONDS = {seconds_a_line}"
+        change = "import run, jobs.screen as screen, jobs.progress as progress; progress.FIRST_SECONDS = 0.0"
+        change += f"; screen.LINE_SECONDS = {seconds_a_line}"
         start = ["-c", f"import sys; sys.path.insert(0, {str(UTILS)!r}); {change}; sys.exit(run.main())"]
     return subprocess.run([sys.executable, *start, *words], cwd=cwd, capture_output=True, text=True, timeout=30)
 
@@ -50,7 +52,7 @@ def test_short_jobs_are_two_lines(tmp_path):
 
 def test_one_line_on_a_terminal(tmp_path):
     reader, writer = pty.openpty()
-    words = [sys.executable, str(UTILS / "run.py"), "x.log", "bash", "-c", "echo at work; sleep 0.5"]
+    words = [sys.executable, str(UTILS / "run.py"), "x.log", "bash", "-c", "echo at work; sleep 1.5"]
     call = subprocess.Popen(words, cwd=tmp_path, stderr=writer)
     os.close(writer)
     shown = b""
@@ -76,10 +78,11 @@ def _read(reader: int) -> bytes:
         ("2/2 rows, 1 failed", 0, "2/2 rows, 1 failed"),
         ("2/2 rows, 2 failed", 1, "but nothing succeeded: 2/2 rows, 2 failed; see the logs"),
         ("many", 1, "--progress-command does not say DONE/EXPECTED: /"),
+        ("' >&2; echo 'no cuts' >&2; echo '", 1, "; it says: no cuts"),
     ],
 )
 def test_what_is_there_is_counted_after_the_last_job(tmp_path, said, status, message):
-    result = run(tmp_path, "--progress-command", f"echo '{said}'", "x.log", "true")
+    result = run(tmp_path, "--progress-command", shlex.join(["bash", "-c", f"echo '{said}'"]), "x.log", "true")
     assert result.returncode == status
     assert message in result.stderr.splitlines()[-1]
 

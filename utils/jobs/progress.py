@@ -12,7 +12,8 @@ from pathlib import Path
 
 from .words import UsageError
 
-COUNT_SECONDS = 30.0  # between calls of the command, or ...
+FIRST_SECONDS = 5.0  # before the first call of the command; short jobs do without
+COUNT_SECONDS = 30.0  # between two of them, or ...
 COUNT_SHARE = 0.1  # ... longer, so that it runs for this share of the time at most
 LATE_SECONDS = 10.0  # within which the last rows arrive on a slow shared file system
 
@@ -32,7 +33,8 @@ class Progress:
 
     def __init__(self, command: list[str], directory: str) -> None:
         self.command, self.directory = command, directory
-        self.text, self.process, self.asked, self.next = "", None, 0.0, 0.0
+        self.text, self.problem, self.process = "", "", None
+        self.asked, self.next = 0.0, time.monotonic() + FIRST_SECONDS
 
     def poll(self) -> str:
         """The last answer, such as "31022/40960 rows", or ""."""
@@ -44,15 +46,16 @@ class Progress:
             self.start()
         return self.text
 
-    def start(self) -> None:
+    def start(self, errors: int = subprocess.DEVNULL) -> None:
         self.asked = self.next = time.monotonic()
-        files = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        files = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": errors}
         with contextlib.suppress(OSError):
             self.process = subprocess.Popen(self.command, **files, text=True, cwd=self.directory)  # noqa: S603
 
     def take(self) -> str:
-        lines = self.process.communicate()[0].splitlines() if self.process else []
-        self.process = None
+        said, errors = self.process.communicate() if self.process else ("", "")
+        self.process, lines = None, said.splitlines()
+        self.problem = (errors or "").strip().rpartition("\n")[2]
         return lines[0].strip() if lines and re.search(r"\d+/\d+", lines[0]) else ""
 
     def stop(self) -> None:
@@ -65,7 +68,7 @@ class Progress:
         if not self.command:
             return ""
         self.stop()
-        self.start()
+        self.start(subprocess.PIPE)
         return self.take()
 
     def final(self, patience: float = LATE_SECONDS) -> tuple[bool, str]:
@@ -80,10 +83,11 @@ class Progress:
         while True:
             text = self.ask()
             if not (match := re.search(r"(\d+)/(\d+)", text)):
-                return False, f"but --progress-command does not say DONE/EXPECTED: {shlex.join(self.command)}"
+                said = f"; it says: {self.problem}" if self.problem else ""
+                return False, f"but --progress-command does not say DONE/EXPECTED: {shlex.join(self.command)}{said}"
             done, expected = int(match[1]), int(match[2])
             if done >= expected:
-                failed = re.search(r"(\d+) failed", text)
+                failed = re.search(r", (\d+) failed", text)
                 if failed and int(failed[1]) >= done:
                     return False, f"but nothing succeeded: {text}; see the logs"
                 return True, text

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 LINE_SECONDS = 30.0  # between lines of progress where there is no terminal
+LIVE_SECONDS = 0.5  # between states of the one line on a terminal
 
 
 class Screen:
@@ -30,12 +31,15 @@ class Screen:
 
     @property
     def due(self) -> bool:
-        """Whether a line of progress would be shown now."""
-        return self.live or time.monotonic() - self.time >= LINE_SECONDS
+        """Whether it is time for a line of progress."""
+        return time.monotonic() - self.time >= (LIVE_SECONDS if self.live else LINE_SECONDS)
 
     def status(self, line: str) -> None:
-        """A line of progress; not again what it was."""
-        if line == self.last or not self.due:
+        """A line of progress, when it is due; not again what it was."""
+        if not self.due:
+            return
+        self.time = time.monotonic()
+        if line == self.last:
             return
         if self.live:
             with contextlib.suppress(OSError):
@@ -44,7 +48,7 @@ class Screen:
                 sys.stderr.buffer.flush()
         else:
             self.say(line)
-        self.last, self.time = line, time.monotonic()
+        self.last = line
 
 
 def shown(path: str | Path) -> str:
