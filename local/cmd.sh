@@ -49,7 +49,8 @@ check_job_options() {
   [[ $detach == false || -z $retries ]] ||
     fail "--retries: after --detach nobody is there to try again; leave one out"
   choose_command "$cmd"
-  submitted="" # ids of detached jobs
+  submitted="" # ids of detached jobs, and ...
+  after=""     # ... of the last one, which the next waits for; "" begins a new row of them
 }
 
 # choose_command NAME: fills the array job_command, to be called as `"${job_command[@]}" JOB=1:N LOG COMMAND ...`.

@@ -14,6 +14,7 @@ from helpers.driving import Recipe, decode, features, write_program
 from helpers.shells import ENVIRONMENT, alive, bash, pids_in, wait_for
 
 GPUS = '#!/bin/sh\nfor n in 0 1; do echo "GPU $n: Some GPU (UUID: GPU-$n)"; done\n'
+FEATURES = "--stage=2", "--stop-stage=2"
 
 
 @pytest.fixture
@@ -36,18 +37,8 @@ def seen(recipe: Recipe) -> list[str]:
 # ---- GPUs
 
 
-def run_on_gpus(recipe: Recipe, *words: str, **env: str) -> subprocess.CompletedProcess:
-    """With the CUDA_VISIBLE_DEVICES of ``env`` alone."""
-    if "CUDA_VISIBLE_DEVICES" not in env:
-        env_words = ["env", "-u", "CUDA_VISIBLE_DEVICES"]
-        words = [*env_words, "bash", str(recipe.egs / "run.sh"), "--stage=2", "--stop-stage=2", *words]
-        full = {**ENVIRONMENT, **recipe.env, **env}
-        return subprocess.run(words, env=full, cwd=recipe.egs, capture_output=True, text=True, timeout=30)
-    return recipe.run("--stage=2", "--stop-stage=2", *words, env=env)
-
-
 def test_no_more_jobs_run_than_there_are_gpus_each_on_its_own(on_gpus):
-    result = run_on_gpus(on_gpus, "--nj=5")
+    result = on_gpus.run(*FEATURES, "--nj=5")
     assert result.returncode == 0, result.stderr
     assert on_gpus.calls() == [features("1/2"), features("2/2")]
     assert seen(on_gpus) == ["GPU-0", "GPU-1"]
@@ -57,7 +48,7 @@ def test_no_more_jobs_run_than_there_are_gpus_each_on_its_own(on_gpus):
 
 
 def test_fewer_jobs_than_gpus(on_gpus):
-    result = run_on_gpus(on_gpus, "--nj=1")
+    result = on_gpus.run(*FEATURES, "--nj=1")
     assert on_gpus.calls() == [features("1/1")]
     assert len(seen(on_gpus)) == 1
     assert "that --nj asks for" not in result.stdout
@@ -67,7 +58,7 @@ def test_fewer_jobs_than_gpus(on_gpus):
     ("given", "jobs", "expected"), [("1", 1, ["1"]), ("GPU-1,GPU-0", 2, ["GPU-0", "GPU-1"]), ("", 3, [])]
 )
 def test_what_the_user_makes_visible_is_respected(on_gpus, given, jobs, expected):
-    assert run_on_gpus(on_gpus, "--nj=3", CUDA_VISIBLE_DEVICES=given).returncode == 0
+    assert on_gpus.run(*FEATURES, "--nj=3", env={"CUDA_VISIBLE_DEVICES": given}).returncode == 0
     assert on_gpus.calls() == [features(f"{job}/{jobs}") for job in range(1, jobs + 1)]
     assert seen(on_gpus) == expected
 

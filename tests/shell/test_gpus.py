@@ -22,8 +22,7 @@ GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-bb-1)
 
 def gpus(tmp_path, said: str | None, given: str | None = None, status: int = 0) -> tuple[str, str]:
     """``said``: by nvidia-smi, None without one; ``given``: CUDA_VISIBLE_DEVICES. Returns stdout and stderr."""
-    env = {name: value for name, value in ENVIRONMENT.items() if name != "CUDA_VISIBLE_DEVICES"}
-    env["PATH"] = str(tmp_path) + (f":{os.defpath}" if said is not None else "")
+    env = ENVIRONMENT | {"PATH": str(tmp_path) + (f":{os.defpath}" if said is not None else "")}
     if said is not None:
         write_program(tmp_path / "nvidia-smi", f"#!/bin/sh\n[ \"$*\" = -L ] && cat <<'END'\n{said}END\nexit {status}\n")
     if given is not None:
