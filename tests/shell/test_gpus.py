@@ -18,6 +18,7 @@ MIG = """GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aa-0)
   MIG 3g.20gb     Device  1: (UUID: MIG-d)
 GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-bb-1)
 """
+DRIVERS = {"absent": None, "none": "", "two": TWO, "mig": MIG}  # what nvidia-smi -L says
 
 
 def gpus(tmp_path, said: str | None, given: str | None = None, status: int = 0) -> tuple[str, str]:
@@ -34,28 +35,28 @@ def gpus(tmp_path, said: str | None, given: str | None = None, status: int = 0) 
 
 
 @pytest.mark.parametrize(
-    ("said", "given", "expected"),
+    ("driver", "given", "expected"),
     [
-        (None, None, ""),
-        ("", None, ""),
-        (TWO, None, "GPU-aa-0,GPU-bb-1"),
-        (MIG, None, "MIG-c,MIG-d,GPU-bb-1"),
-        (TWO, "", ""),
-        (TWO, "-1", ""),
-        (TWO, "NoDevFiles", ""),
-        (TWO, "1", "1"),
-        (TWO, "1, 0", "1,0"),
-        (TWO, "0,-1,1", "0"),  # as in CUDA, nothing counts behind an entry that is none
-        (TWO, "0,7,1", "0"),
-        (TWO, "GPU-bb", "GPU-bb"),
-        (TWO, "GPU-bb-1,GPU-zz", "GPU-bb-1"),
-        (None, "0,1", "0,1"),  # the user knows better than a tool that is not there
-        (None, "-1", ""),
-        (MIG, "MIG-d", "MIG-d"),
+        ("absent", None, ""),
+        ("none", None, ""),
+        ("two", None, "GPU-aa-0,GPU-bb-1"),
+        ("mig", None, "MIG-c,MIG-d,GPU-bb-1"),
+        ("two", "", ""),
+        ("two", "-1", ""),
+        ("two", "NoDevFiles", ""),
+        ("two", "1", "1"),
+        ("two", "1, 0", "1,0"),
+        ("two", "0,-1,1", "0"),  # as in CUDA, nothing counts behind an entry that is none
+        ("two", "0,7,1", "0"),
+        ("two", "GPU-bb", "GPU-bb"),
+        ("two", "GPU-bb-1,GPU-zz", "GPU-bb-1"),
+        ("absent", "0,1", "0,1"),  # the user knows better than a tool that is not there
+        ("absent", "-1", ""),
+        ("mig", "MIG-d", "MIG-d"),
     ],
 )
-def test_what_is_visible(tmp_path, said, given, expected):
-    assert gpus(tmp_path, said, given) == (f"{expected}\n", "")
+def test_what_is_visible(tmp_path, driver, given, expected):
+    assert gpus(tmp_path, DRIVERS[driver], given) == (f"{expected}\n", "")
 
 
 def test_a_driver_that_fails_is_told(tmp_path):
