@@ -56,10 +56,12 @@ END
 
 Options and what they are set to (relative paths are counted from the recipe's directory):
 END
-  show_options \
-    stage "$stage" "first stage to run" \
-    stop-stage "$stop_stage" "last stage to run"
-  show_own_options
+  {
+    show_options \
+      stage "$stage" "first stage to run" \
+      stop-stage "$stop_stage" "last stage to run"
+    show_own_options
+  } | in_columns
 }
 
 # show_stage NUMBER NAME FLOW: a line of the table. The number of what is no stage of its own is "".
@@ -67,9 +69,20 @@ show_stage() {
   printf '  %1s  %-9s %s\n' "$@"
 }
 
-# show_options NAME VALUE MEANING ...
+# show_options NAME VALUE MEANING ...: lines of the list of options.
 show_options() {
-  printf '  --%-12s %-22s %s\n' "$@"
+  printf '%s\x1f%s\x1f%s\n' "$@"
+}
+
+# in_columns: what show_options writes, in columns as wide as it needs.
+in_columns() {
+  local name value meaning names=12 values=22 rows=()
+  while IFS=$'\x1f' read -r name value meaning; do
+    rows+=("$name" "$value" "$meaning")
+    names=$((${#name} > names ? ${#name} : names))
+    values=$((${#value} > values ? ${#value} : values))
+  done
+  printf "  --%-${names}s %-${values}s %s\n" "${rows[@]}"
 }
 
 # require OPTION REGEX WISH: the option's value must match the whole of REGEX.
