@@ -82,9 +82,11 @@ def _read(reader: int) -> bytes:
     ],
 )
 def test_what_is_there_is_counted_after_the_last_job(tmp_path, said, status, message):
-    result = run(tmp_path, "--progress-command", shlex.join(["bash", "-c", f"echo '{said}'"]), "x.log", "true")
+    count = shlex.join(["bash", "-c", f"echo '{said}'"])
+    result = run(tmp_path, "--progress-command", count, "x.log", "echo", "no such file")
     assert result.returncode == status
-    assert message in result.stderr.splitlines()[-1]
+    assert message in result.stderr.splitlines()[1]
+    assert result.stderr.endswith(": x.log, which ends:\n    no such file\n") == (status == 1)
 
 
 def test_of_jobs_that_failed_nothing_is_counted(tmp_path):

@@ -130,7 +130,10 @@ class Runner:
             self.screen.say(f"{self.failed} / {count} jobs failed")
             return 1
         complete, counted = self.progress.final()
-        self.screen.say(f"{count} / {count} jobs done in {self.seconds} s" + (f", {counted}" if counted else ""))
+        log = self.jobs[0].log
+        reason = "" if complete else f": {log}{tail_of(log)}"  # of one, as an example
+        done = f"{count} / {count} jobs done in {self.seconds} s"
+        self.screen.say(done + (f", {counted}" if counted else "") + reason)
         return int(not complete)
 
     @property
