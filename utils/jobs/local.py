@@ -99,16 +99,15 @@ class Runner:
     echo: bool = False
 
     def __post_init__(self) -> None:
-        words = self.words
-        self.jobs = [
-            Job(words.label(index), Path(log), command)
-            for index in words.indices
-            for log, *command in [[words.filled(word, index) for word in (words.log, *words.command)]]
-        ]
+        self.jobs = [self.job(index) for index in self.words.indices]
         self.waiting, self.running, self.free = deque(self.jobs), [], deque(self.gpus)
         self.room = min(filter(None, [len(self.jobs), self.limit, len(self.gpus)]))
         self.done = self.failed = 0
         self.begin = time.monotonic()
+
+    def job(self, index: int) -> Job:
+        log, *command = (self.words.filled(word, index) for word in (self.words.log, *self.words.command))
+        return Job(self.words.label(index), Path(log), command)
 
     def run(self) -> int:
         """The exit status of the call."""
