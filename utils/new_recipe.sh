@@ -28,7 +28,7 @@ cat >"$folder/run.sh" <<END
 #!/usr/bin/env bash
 # $name: one line about the corpus. \`./run.sh --help\` explains.
 set -euo pipefail
-CDPATH='' cd -- "\$(dirname -- "\$(readlink -f -- "\${BASH_SOURCE[0]}")")"
+CDPATH='' cd -- "\$(dirname -- "\${BASH_SOURCE[0]}")"
 
 exec ../../local/sir.sh \\
   --corpus $name \\
