@@ -113,8 +113,8 @@ def json_line(row: dict) -> bytes:
         return (json.dumps(row) + "\n").encode()
 
 
-def append_bytes(handle: FileIO, data: bytes | memoryview, sync: bool = False) -> int:
-    """Append ``data`` whole or not at all; returns the byte offset at which it starts.
+def append_bytes(handle: FileIO, *parts: bytes | memoryview, sync: bool = False) -> int:
+    """Append ``parts`` whole or not at all; returns the byte offset at which they start.
 
     Args:
         handle: from ``open_append``; unbuffered, so that nothing lingers to be written after a failure.
@@ -123,10 +123,11 @@ def append_bytes(handle: FileIO, data: bytes | memoryview, sync: bool = False) -
         WriteError: the disk is full, ...; the file is cut back to what it held before.
     """
     start = handle.seek(0, os.SEEK_END)
-    view = memoryview(data)
     try:
-        while view:
-            view = view[handle.write(view) :]
+        for part in parts:
+            view = memoryview(part)
+            while view:
+                view = view[handle.write(view) :]
         if sync:
             os.fsync(handle.fileno())
     except OSError as cause:

@@ -11,6 +11,7 @@ import numpy as np
 from lhotse import MonoCut
 
 from speechprune.common.files import atomic_write
+from speechprune.data.cuts import STAGE_FIELDS
 from speechprune.prompts import LETTERS
 
 WINDOW = 30.0  # seconds that a model's ordinary input holds
@@ -111,7 +112,7 @@ def describe(cuts: Iterable[MonoCut]) -> Description:
         if engine := custom.get("resynthesised"):
             found.resynthesised[engine] += 1
         for name, value in custom.items():
-            if isinstance(value, str | bool) and name not in ("resynthesised", "error", "source_hash"):
+            if isinstance(value, str | bool) and name not in ("resynthesised", *STAGE_FIELDS):
                 found.custom.setdefault(name, Counter())[value] += 1
     if not found.durations:
         raise ValueError("no cuts to describe")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +12,21 @@ import numpy as np
 from lhotse import MonoCut
 from lhotse.array import TemporalArray
 
-from speechprune.common.files import Problem, atomic_write
+from speechprune.common.files import Problem, atomic_write, shown
+from speechprune.common.reading import read_json
 from speechprune.data.cuts import read_cuts
+from speechprune.features.archives import NAME, is_whole
 
 if TYPE_CHECKING:
     from speechprune.models.base import SpeechLLM
+
+log = logging.getLogger(__name__)
+
+UNVERIFIED = (
+    "unverified: extracted before checksums were stored; whether audio or archive changed since cannot be told "
+    "(to be sure, remove the dump and run stage 2 again: rm -r {dump})"
+)
+_AGAIN = "run stage 2 (features) again, which extracts it again"
 
 
 def read_dump(dump_dir: str | Path, problems: list[Problem]) -> list[MonoCut]:
@@ -27,7 +38,7 @@ def read_dump(dump_dir: str | Path, problems: list[Problem]) -> list[MonoCut]:
         dump_dir: what ``extract_features`` wrote.
         problems: gets an entry for each broken line, and one that names the recordings without a line.
     Raises:
-        FileNotFoundError: no dump there.
+        FileNotFoundError: no dump there. ValueError: its list of recordings is damaged.
     """
     dump = Path(dump_dir)
     wanted = set(recording_names(dump))
@@ -43,36 +54,47 @@ def read_dump(dump_dir: str | Path, problems: list[Problem]) -> list[MonoCut]:
         tokens = custom_fields(cut).get("audio_tokens")
         if isinstance(tokens, TemporalArray):
             tokens.array.storage_path = str(_beside(tokens, dump))
-    return [cuts[name] for name in sorted(wanted & cuts.keys())]
+    found = [cuts[name] for name in sorted(wanted & cuts.keys())]
+    if unverified := sum(is_unverified(custom_fields(cut)) for cut in found):
+        log.warning("%s: %d recordings %s", dump, unverified, UNVERIFIED.format(dump=dump))
+    return found
 
 
 def recording_names(dump_dir: str | Path) -> list[str]:
     """Sorted ids of all recordings that belong to a dump, those that are still missing included.
 
     Raises:
-        FileNotFoundError: no dump there.
+        FileNotFoundError: no dump there. ValueError: the list of them is damaged.
     """
     listing = Path(dump_dir) / "recordings.json"
     if not listing.is_file():
         raise FileNotFoundError(f"no audio tokens in {dump_dir}: {listing.name} is missing; run stage 2 (features)")
-    return sorted(json.loads(listing.read_text(encoding="utf-8")))
+    way_out = "run stage 2 (features) again, which writes it anew"
+    names = read_json(listing, list, way_out)
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{listing} holds {shown(names)}, expected a list of ids; {way_out}")
+    return sorted(names)
 
 
 def load_states(cut: MonoCut) -> np.ndarray:
     """The states of a dump's cut, (N, E) float16.
 
     Raises:
-        ValueError: the cut has none (the message repeats its error), or the archive does not hold what it promises.
+        ValueError: the cut has none (the message repeats its error), or the archive does not hold what was written.
         FileNotFoundError: the archive is gone.
     """
     tokens = custom_fields(cut).get("audio_tokens")
     if not isinstance(tokens, TemporalArray):
         reason = custom_fields(cut).get("error", "they were never extracted; run stage 2 (features)")
         raise ValueError(f"{cut.id} has no audio tokens: {reason}")
+    path, key = Path(tokens.array.storage_path), tokens.array.storage_key
+    if tokens.array.storage_type != NAME:
+        raise ValueError(f"{cut.id}: stored as {shown(tokens.array.storage_type)}, expected {NAME}; {_AGAIN}")
     states = tokens.load()
     if list(states.shape) != list(tokens.shape):
-        where = f"{tokens.array.storage_path}:{tokens.array.storage_key}"
-        raise ValueError(f"{cut.id}: {where} holds {states.shape}, expected {tuple(tokens.shape)}; extract it again")
+        raise ValueError(f"{cut.id}: {path}:{key} holds {states.shape}, expected {tuple(tokens.shape)}; {_AGAIN}")
+    if not is_whole(path, key, cut.id, custom_fields(cut).get("audio_tokens_entry")):
+        raise ValueError(f"{cut.id}: {path}:{key} is not what was written there; {_AGAIN}")
     return states
 
 
@@ -89,11 +111,22 @@ def _beside(tokens: TemporalArray, dump: Path) -> Path:
     return dump / Path(tokens.array.storage_path).name
 
 
-def is_stored(tokens: object, dump: Path) -> bool:
-    if not isinstance(tokens, TemporalArray):
+def is_stored(name: str, custom: dict, dump: Path) -> bool:
+    """Whether the states that a line of the dump points to are there, whole and the recording's own.
+
+    Args:
+        name: the recording's id.
+        custom: the custom fields of the line.
+    """
+    tokens = custom.get("audio_tokens")
+    if not isinstance(tokens, TemporalArray) or tokens.array.storage_type != NAME:
         return False
-    archive = _beside(tokens, dump)
-    return archive.is_file() and archive.stat().st_size > int(tokens.array.storage_key)
+    return is_whole(_beside(tokens, dump), tokens.array.storage_key, name, custom.get("audio_tokens_entry"))
+
+
+def is_unverified(custom: dict) -> bool:
+    """Whether a line with states is of a time before samples and arrays got checksums."""
+    return "audio_tokens" in custom and not custom.keys() >= {"audio_tokens_entry", "audio_hash"}
 
 
 def latest(cuts: Iterable[MonoCut]) -> dict[str, MonoCut]:
@@ -109,21 +142,47 @@ def _rank(cut: MonoCut) -> tuple[int, bool]:
     return custom_fields(cut).get("revision", 0), "audio_tokens" in custom_fields(cut)
 
 
-def check_model(dump: Path, model: SpeechLLM) -> None:
-    """Claim ``dump`` for ``model``, or raise ValueError when it is another model's."""
+def claim_dump(dump: Path, model: SpeechLLM) -> None:
+    """Make ``dump`` the model's.
+
+    Raises:
+        ValueError: it is another model's already, or holds states of another precision. WriteError: a full disk, ...
+    """
     path = dump / "model.json"
-    mine = {"model": model.name, "fingerprint": model.fingerprint, "frame_rate": model.frame_rate}
+    dtype = str(model.dtype).removeprefix("torch.")
     if not path.exists():
+        mine = {"model": model.name, "fingerprint": model.fingerprint, "frame_rate": model.frame_rate, "dtype": dtype}
         with atomic_write(path) as file:
             json.dump(mine, file, indent=2)
         return
-    try:
-        theirs = json.loads(path.read_text(encoding="utf-8"))
-        name, fingerprint = theirs["model"], theirs["fingerprint"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); remove the dump and extract it again: rm -r {dump}") from error
-    if fingerprint != model.fingerprint:
+    # Dumps of a time before it was written down have none.
+    if (theirs := check_model(dump, model).get("dtype", dtype)) != dtype:
         raise ValueError(
-            f"{dump} holds audio tokens of {name} ({fingerprint}), not of {model.name} ({model.fingerprint}); "
+            f"{dump} holds audio tokens computed in {theirs}, this run computes in {dtype}; go on with "
+            f"--dtype {theirs}, remove the dump (rm -r {dump}) or choose another dump folder"
+        )
+
+
+def check_model(dump: Path, model: SpeechLLM) -> dict:
+    """``model.json`` of a dump; ValueError where it is damaged or another model's.
+
+    The precision may differ: what is stored is float16 in any case, and it may be decoded elsewhere.
+    """
+    path = dump / "model.json"
+    damaged = f"remove the dump and extract it again: rm -r {dump}"
+    if not path.is_file():
+        raise ValueError(f"{dump} does not say whose audio tokens it holds: {path.name} is missing; {damaged}")
+    theirs = read_json(path, way_out=damaged)
+    if absent := [key for key in ("model", "fingerprint", "frame_rate") if key not in theirs]:
+        raise ValueError(f"{path} has no {', '.join(absent)}; {damaged}")
+    if theirs["fingerprint"] != model.fingerprint:
+        raise ValueError(
+            f"{dump} holds audio tokens of {theirs['model']} ({theirs['fingerprint']}), not of {model.name} "
+            f"({model.fingerprint}); remove it (rm -r {dump}) or choose another dump folder"
+        )
+    if theirs["frame_rate"] != model.frame_rate:
+        raise ValueError(
+            f"{dump} holds {theirs['frame_rate']} audio tokens a second, {model.name} has {model.frame_rate}; "
             f"remove it (rm -r {dump}) or choose another dump folder"
         )
+    return theirs
