@@ -176,4 +176,8 @@ def with_corpus_options(function: Callable[..., None]) -> Callable[..., None]:
     return _tts(_aligner(function))
 
 
-with_progress = click.option("--progress/--no-progress", default=True, help="Show a progress bar, or none.")
+with_progress = click.option(
+    "--progress/--no-progress",
+    default=None,
+    help="Show a progress bar, or none; if neither is given, a bar in a terminal and a log line every 30 s elsewhere.",
+)

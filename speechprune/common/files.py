@@ -39,6 +39,15 @@ class WriteError(OSError):
         super().__init__(f"cannot write {path}: {cause.strerror or cause} ({cause.errno}){way_out}")
         self.errno = cause.errno
 
+    def __reduce__(self) -> tuple:
+        return _same_error, (str(self), self.errno)  # a worker process hands it to its parent
+
+
+def _same_error(message: str, number: int | None) -> WriteError:
+    error = WriteError.__new__(WriteError)
+    error.args, error.errno = (message,), number
+    return error
+
 
 @dataclass(frozen=True)
 class Problem:

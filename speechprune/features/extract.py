@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -20,12 +19,12 @@ from typing import TYPE_CHECKING
 
 from lhotse import MonoCut
 from lhotse.utils import fastcopy
-from tqdm import tqdm
 
 from speechprune.audio import load_windows, new_digest
 from speechprune.audio_files import FILES, file_states
 from speechprune.common.errors import explain
 from speechprune.common.files import Problem, Shard, WriteError, append_lines, atomic_write, open_append
+from speechprune.common.meter import Meter
 from speechprune.common.tensors import join
 from speechprune.data.cuts import STAGE_FIELDS, read_cuts, validate_cut
 from speechprune.features.archives import KaldiioWriter
@@ -81,7 +80,7 @@ def extract_features(
     dump_dir: str | Path,
     model: SpeechLLM,
     shard: Shard = _WHOLE,
-    progress: bool = True,
+    progress: bool | None = None,
     stop: Callable[[], bool] = lambda: False,
     sources: Collection[str] = FILES,
 ) -> FeatureSummary:
@@ -100,7 +99,8 @@ def extract_features(
         model: uses its name, fingerprint, frame_rate (tokens/s), sampling_rate (Hz), window_seconds and
             ``encode_parts(iterable of (T,) float32) -> iterator of (n, E)``.
         shard: which part of the recordings; jobs may run at the same time.
-        progress: show a bar on stderr.
+        progress: True for a bar on stderr, False for none; None as ``Meter`` has it: elsewhere than in a terminal, log
+            lines.
         stop: asked before each recording; once it says True, the rest is left to another run.
         sources: types of Lhotse's sources that recordings may have, of ``speechprune.audio_files.SOURCES``.
     Raises:
@@ -126,8 +126,8 @@ def extract_features(
     ):
         before = latest(cut for file in cut_files(dump) for cut in read_cuts(file, []))
         share = shard.take(list(cuts.values()))
-        bar = tqdm(share, desc=f"features {shard}", unit="rec", disable=not progress, file=sys.stderr)
-        for cut in bar:
+        meter = Meter(share, f"features {shard}", "recordings", progress)
+        for cut in meter:
             old, source = custom_fields(before.get(cut.id)), hash_cut(cut)
             kept = look_up(cut, before.get(cut.id), dump, sources)
             if kept == {}:
@@ -148,6 +148,7 @@ def extract_features(
                 unwritten += 1
             if "error" in custom:
                 failed += 1
+                meter.failed = failed
                 problems.append(Problem(cut.id, "audio_tokens", custom["error"], ""))
                 log.warning("%s", problems[-1])
             elif kept:

@@ -99,7 +99,7 @@ def test_the_bar_goes_to_stderr_and_only_when_asked(tmp_path, corpus, capsys):
     assert out == ""
     assert "features 1/2: 100%" in err
     extract(tmp_path)
-    assert capsys.readouterr() == ("", "")
+    assert capsys.readouterr() == ("", "")  # the helper asks for none
 
 
 def test_ten_minutes_of_silence_are_streamed(tmp_path):
