@@ -17,7 +17,7 @@ from lhotse import CutSet, MonoCut
 
 from speechprune.alignment import Aligner, Sentence, get_aligner, supervise
 from speechprune.common.download import download_file
-from speechprune.common.files import Problem, shown
+from speechprune.common.files import Problem, file_name, shown
 from speechprune.data.building import Item, build_cuts, file_state, open_recording, path_inside, select_cuts, text_lines
 from speechprune.data.choices import answer_index, split_choices
 from speechprune.tts import get_engine
@@ -239,7 +239,7 @@ class _Maker:
         if self.tts:
             engine = get_engine(self.tts)
             method, spoken = f"synthesis ({engine.name})", {"resynthesised": engine.name}
-            recording, said = resynthesise(name, entry.sentences, engine, self.spoken / f"{name}.wav")
+            recording, said = resynthesise(name, entry.sentences, engine, self.spoken / f"{file_name(name)}.wav")
         else:
             method, spoken = self.aligner.method, {}
             wav = path_inside(self.wavs, entry.wav)

@@ -1,4 +1,4 @@
-"""Opening audio: only regular files, and nothing of a recording is ever run.
+"""Audio files, opened and written: only regular files, and nothing of a recording is ever run.
 
 A Lhotse source of another kind than a file is refused before it is touched, unless the caller allows URLs or audio
 inside the manifest.
@@ -6,6 +6,7 @@ inside the manifest.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
@@ -18,6 +19,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from lhotse import AudioSource, Recording
+
+from speechprune.common.files import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +71,30 @@ def open_recording(path: str | Path, recording_id: str) -> Recording:
     stream = _open_file(Path(path))
     source = AudioSource("file", list(range(stream.channels)), str(path))
     return Recording(recording_id, [source], stream.rate, stream.samples, stream.samples / stream.rate)
+
+
+def write_wav(path: str | Path, samples: np.ndarray, rate: int) -> None:
+    """Write (T,) samples in [-1, 1] as 16-bit mono WAV; the file appears whole or not at all.
+
+    Raises:
+        WriteError: the disk is full, ...
+    """
+    # libsndfile's own errors while writing do not say that a disk is full.
+    data = io.BytesIO()
+    soundfile.write(data, samples, rate, subtype="PCM_16", format="WAV")
+    with atomic_write(path, "wb") as file:
+        file.write(data.getbuffer())
+
+
+def is_whole_wav(path: Path) -> bool:
+    """Whether there is a WAV file as long as its own header says, which one cut short is not."""
+    try:
+        size = _check_regular(path).st_size
+        with path.open("rb") as file:
+            head = file.read(12)
+    except (AudioError, OSError):
+        return False
+    return (head[:4], head[8:]) == (b"RIFF", b"WAVE") and int.from_bytes(head[4:8], "little") + 8 == size
 
 
 def source_limit(allowed: Collection[str] = FILES) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import gzip
+import hashlib
 import json
 import os
 import re
@@ -24,6 +25,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 LOCK_ATTEMPTS = 10
 _SHOWN = 60  # characters of an offending value that a message quotes
+_LONGEST = 120  # characters of an id that a file's name takes over
 
 
 class WriteError(OSError):
@@ -75,6 +77,17 @@ def shown(value: object) -> str:
     text = value if isinstance(value, str) else repr(value)
     text = text.encode("unicode_escape").decode("ascii") if not text.isprintable() else text
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def file_name(identity: str) -> str:
+    """The id of something as the name of its file, suffix not included: itself, or of a long one its start and a hash.
+
+    Args:
+        identity: without slashes and the like; that is the caller's to check.
+    """
+    if len(identity) <= _LONGEST:
+        return identity
+    return f"{identity[:_LONGEST]}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
 
 
 @contextmanager
