@@ -19,6 +19,7 @@ __all__ = ["FILES", "AudioError", "Digest", "hash_audio", "load_audio", "load_wi
 
 log = logging.getLogger(__name__)
 
+LOUDEST = 1e10  # far above 32-bit integers; the energy of anything louder leaves the range of float32
 _BLOCK_SECONDS = 10.0
 
 
@@ -37,7 +38,7 @@ def load_audio(
     Args:
         source: a file that libsndfile reads (wav, flac, ogg, mp3, ...), or a Lhotse recording.
         sampling_rate: Hz, of the result. A file with a lower rate is resampled with a logged warning.
-        allowed: types of sources that a recording may have, of ``SOURCES``.
+        allowed: types of sources that a recording may have: of file, url and memory.
     Returns:
         (T,) float32, the mean of the channels.
     Raises:
@@ -123,15 +124,21 @@ def _resampled(stream: Stream, rate: int, digest: Digest | None = None) -> Itera
 
 
 def _mono(stream: Stream, size: int, digest: Digest | None = None) -> Iterator[np.ndarray]:
-    """The mean of the channels in blocks of up to ``size`` samples, (T,) float32, checked to be finite."""
+    """The mean of the channels in blocks of up to ``size`` samples, (T,) float32, checked to be sound."""
     total = 0
     if digest is not None:
         digest.update(f"{stream.rate} {stream.channels} ".encode())
     for block in stream.blocks(size):
-        finite = np.isfinite(block).all(axis=1)
-        if not finite.all():
-            at = (total + int(np.argmin(finite))) / stream.rate
-            raise AudioError(f"{stream.name}: NaN or infinite sample at {at:.3f} s")
+        sound = (np.abs(block) <= LOUDEST).all(axis=1)  # NaN is not
+        if not sound.all():
+            first = int(np.argmin(sound))
+            where = f"{(total + first) / stream.rate:.3f} s"
+            if not np.isfinite(block[first]).all():
+                raise AudioError(f"{stream.name}: NaN or infinite sample at {where}")
+            loud = f"{np.abs(block[first]).max():.3g}"
+            raise AudioError(
+                f"{stream.name}: sample of {loud} at {where}, expected at most {LOUDEST:g}; 1 is full scale"
+            )
         if digest is not None:
             digest.update(np.ascontiguousarray(block, dtype="<f4").data)
         yield block.mean(axis=1)

@@ -20,7 +20,7 @@ import numpy as np
 import soundfile
 from lhotse import AudioSource, Recording
 
-from speechprune.common.files import atomic_write
+from speechprune.common.files import atomic_write, shown
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +28,9 @@ MIN_SECONDS = 0.1
 MISSING_SECONDS = 0.025  # how far a file may be off what its header or manifest says, as in Lhotse
 RATES = (1_000, 768_000)  # Hz; outside of it a header is wrong, and resampling would need huge filters
 _UNKNOWN_BYTES = 0x7FFF0000  # a WAV header that promises as many, or more, was written before the length was known
-FILES = ("file",)  # types of Lhotse's sources that are read without being asked for
-SOURCES = ("file", "url", "memory")  # all that can be allowed
-CONVERSION = "make files of its audio with Lhotse's cuts.save_audios(FOLDER), where you trust it"
+FILES = ("file",)  # types of Lhotse's sources that are read without being asked for; "url", "memory" can be allowed
+_URLS = ("http://", "https://", "s3://", "gs://")  # Lhotse would also open "pipe:", which runs a command
+_CONVERSION = "commands are never run; where you trust them, make files with Lhotse's cuts.save_audios(FOLDER)"
 
 
 class AudioError(ValueError):
@@ -97,9 +97,20 @@ def is_whole_wav(path: Path) -> bool:
     return (head[:4], head[8:]) == (b"RIFF", b"WAVE") and int.from_bytes(head[4:8], "little") + 8 == size
 
 
-def source_limit(allowed: Collection[str] = FILES) -> str:
-    """What a source has to be, as a message says it."""
-    return f"{' or '.join(allowed)} (commands are never run; {CONVERSION})"
+def refuse_source(source: AudioSource, allowed: Collection[str] = FILES) -> tuple[str, object, str] | None:
+    """(field, value, what is expected) of what forbids to read a source; None where it may be read.
+
+    Args:
+        allowed: types that may be read: of file, url and memory.
+    """
+    if source.type not in allowed:
+        return "type", source.type, f"{' or '.join(allowed)} ({_CONVERSION})"
+    name = source.source
+    if source.type == "file" and not (isinstance(name, str) and name and "\0" not in name):
+        return "source", name, "the name of a file"
+    if source.type == "url" and not (isinstance(name, str) and name.startswith(_URLS)):
+        return "source", name, f"an address that begins with {' or '.join(_URLS)}"
+    return None
 
 
 def open_audio(source: str | Path | Recording, allowed: Collection[str] = FILES) -> Stream:
@@ -112,8 +123,9 @@ def open_audio(source: str | Path | Recording, allowed: Collection[str] = FILES)
         return _open_file(Path(source))
     name = f"recording {source.id}"
     for part in source.sources:
-        if part.type not in allowed:
-            raise AudioError(f"{name}: its source is of type {part.type!r}, expected {source_limit(allowed)}")
+        if refused := refuse_source(part, allowed):
+            field, value, limit = refused
+            raise AudioError(f"{name}: the {field} of its source is {shown(value)}, expected {limit}")
     first = source.sources[0] if len(source.sources) == 1 else None
     if first is not None and first.type == "file" and not source.transforms:
         return _open_file(Path(first.source), source.duration)

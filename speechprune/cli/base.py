@@ -176,6 +176,9 @@ def with_corpus_options(function: Callable[..., None]) -> Callable[..., None]:
     return _tts(_aligner(function))
 
 
+with_urls = click.option(
+    "--urls", is_flag=True, help="Also read audio that the cuts take from the net (http, https, s3, gs)."
+)
 with_progress = click.option(
     "--progress/--no-progress",
     default=None,

@@ -18,6 +18,7 @@ from speechprune.cli.base import (
     with_model,
     with_progress,
     with_sets,
+    with_urls,
 )
 from speechprune.report.page import RECORDINGS
 
@@ -63,9 +64,12 @@ def prepare(corpus: str, folder: Path, out: Path, sets: list[str], **options) ->
 @click.argument("cuts", type=PATH)
 @click.argument("dump", type=PATH)
 @with_model
+@with_urls
 @with_job
 @with_progress
-def features(cuts: Path, dump: Path, load: Callable[[], SpeechLLM], shard: Shard, progress: bool) -> None:
+def features(
+    cuts: Path, dump: Path, load: Callable[[], SpeechLLM], urls: bool, shard: Shard, progress: bool | None
+) -> None:
     """Stage 2: encode the audio of CUTS once; audio tokens into Kaldi archives in DUMP. Resumes where it stopped.
 
     On SIGTERM or SIGUSR1 the recording at hand is finished; exit status 75 says that there are more.
@@ -73,15 +77,17 @@ def features(cuts: Path, dump: Path, load: Callable[[], SpeechLLM], shard: Shard
     from speechprune.common.stopping import stop_on_signals
 
     with stop_on_signals() as stop:  # imports take seconds, too
+        from speechprune.features.dump import is_fruitless
         from speechprune.features.extract import extract_features
 
-        summary = extract_features(cuts, dump, load(), shard, progress, stop)
+        sources = ("file", "url") if urls else ("file",)
+        summary = extract_features(cuts, dump, load(), shard, progress, stop, sources)
     logging.info("%s", summary)
     if summary.unwritten:
         raise OSError(f"{dump} is incomplete: {summary.unwritten} recordings could not be written; mend that and rerun")
     _leave(stop, summary.left)
-    # A single recording of one of many jobs says nothing about the others.
-    if summary.failed > (shard.jobs > 1) and not summary.done and not summary.skipped:
+    # A single recording of one of many jobs says nothing about the others, before these have ended.
+    if summary.failed and not summary.good and (summary.failed > 1 or is_fruitless(dump)):
         first = next(problem for problem in summary.problems if problem.field == "audio_tokens")
         raise ValueError(f"{dump}: all {summary.failed} recordings failed, the first: {first}")
 

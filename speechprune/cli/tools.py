@@ -15,6 +15,7 @@ from speechprune.cli.base import (
     command,
     with_model,
     with_progress,
+    with_urls,
 )
 
 if TYPE_CHECKING:
@@ -112,13 +113,14 @@ def bench(
 
 @command
 @click.argument("cuts", type=PATH)
-def validate(cuts: Path) -> None:
+@with_urls
+def validate(cuts: Path, urls: bool) -> None:
     """Check that CUTS (a file or a folder of them) keep the cut contract; print every broken promise."""
     from speechprune.data.cuts import Problem, read_cuts, validate_cuts
 
     problems: list[Problem] = []
     found = list(read_cuts(cuts, problems))
-    problems += validate_cuts(found)
+    problems += validate_cuts(found, ("file", "url") if urls else ("file",))
     for problem in problems:
         click.echo(problem)
     if problems:

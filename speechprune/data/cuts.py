@@ -20,7 +20,7 @@ from pathlib import Path
 
 from lhotse import MonoCut
 
-from speechprune.audio_files import FILES, source_limit
+from speechprune.audio_files import FILES, refuse_source
 from speechprune.common.files import Problem, atomic_write, json_line, read_numbered, shown
 from speechprune.prompts import LETTERS
 
@@ -171,10 +171,9 @@ def _validate_recording(cut: MonoCut, sources: Collection[str], found: _Found) -
     if not found.expect(recording is not None, "recording", None, "a recording"):
         return math.inf
     for i, source in enumerate(recording.sources):
-        field = f"recording.sources[{i}]"
-        found.expect(source.type in sources, f"{field}.type", source.type, source_limit(sources))
-        if source.type == "file":
-            found.expect(_is_text(source.source), f"{field}.source", source.source, "a file's name")
+        if refused := refuse_source(source, sources):
+            field, value, limit = refused
+            found.expect(False, f"recording.sources[{i}].{field}", value, limit)
     found.expect(recording.id == cut.id, "recording.id", recording.id, f"the cut's id {shown(cut.id)}")
     rate, samples, length = recording.sampling_rate, recording.num_samples, recording.duration
     good = found.expect(_is_number(rate) and rate > 0, "recording.sampling_rate", rate, "above 0")

@@ -124,6 +124,13 @@ def is_stored(name: str, custom: dict, dump: Path) -> bool:
     return is_whole(_beside(tokens, dump), tokens.array.storage_key, name, custom.get("audio_tokens_entry"))
 
 
+def is_fruitless(dump: Path) -> bool:
+    """Whether all jobs together have tried every recording, and not one could be extracted."""
+    tried = latest(cut for file in cut_files(dump) for cut in read_cuts(file, []))
+    names = recording_names(dump)
+    return tried.keys() >= set(names) and not any("audio_tokens" in custom_fields(tried[name]) for name in names)
+
+
 def is_unverified(custom: dict) -> bool:
     """Whether a line with states is of a time before samples and arrays got checksums."""
     return "audio_tokens" in custom and not custom.keys() >= {"audio_tokens_entry", "audio_hash"}

@@ -67,6 +67,11 @@ class FeatureSummary:
     renewed: int = 0
     unverified: int = 0
 
+    @property
+    def good(self) -> int:
+        """Recordings of this run's share whose states are there."""
+        return self.done + self.skipped + self.renewed
+
     def __str__(self) -> str:
         counts = f"{self.done} extracted, {self.skipped} there already, {self.failed} failed"
         counts += f", {self.renewed} with the same audio and a changed cut" if self.renewed else ""
@@ -102,7 +107,7 @@ def extract_features(
         progress: True for a bar on stderr, False for none; None as ``Meter`` has it: elsewhere than in a terminal, log
             lines.
         stop: asked before each recording; once it says True, the rest is left to another run.
-        sources: types of Lhotse's sources that recordings may have, of ``speechprune.audio_files.SOURCES``.
+        sources: types of Lhotse's sources that recordings may have, as ``load_audio``'s ``allowed``.
     Raises:
         FileNotFoundError: no cuts there.
         ValueError: not one cut there, or the dump was made by another model or in another precision.
