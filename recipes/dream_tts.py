@@ -27,7 +27,8 @@ from speechprune.recipes.audiobench import (
 
 from speechprune.alignment import Sentence
 from speechprune.common.download import download_file
-from speechprune.common.files import Problem, file_name, shown
+from speechprune.common.files import Problem, shown
+from speechprune.common.names import file_name
 from speechprune.data.building import Item, build_cuts, split_subset
 from speechprune.tts import get_engine
 from speechprune.tts.transcripts import resynthesise

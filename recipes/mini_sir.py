@@ -24,7 +24,7 @@ from lhotse import CutSet, MonoCut, SupervisionSegment
 from lhotse.supervision import AlignmentItem
 from scipy.signal import resample_poly
 
-from speechprune.audio_files import is_whole_wav, open_recording, write_wav
+from speechprune.audio import is_whole_wav, open_recording, write_wav
 from speechprune.common.files import Problem, atomic_write
 from speechprune.common.meter import Meter
 from speechprune.common.reading import read_json

@@ -17,7 +17,8 @@ from lhotse import CutSet, MonoCut
 
 from speechprune.alignment import Aligner, Sentence, get_aligner, supervise
 from speechprune.common.download import download_file
-from speechprune.common.files import Problem, file_name, shown
+from speechprune.common.files import Problem, shown
+from speechprune.common.names import file_name
 from speechprune.data.building import Item, build_cuts, file_state, open_recording, path_inside, select_cuts, text_lines
 from speechprune.data.choices import answer_index, split_choices
 from speechprune.tts import get_engine

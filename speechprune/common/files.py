@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import gzip
-import hashlib
 import json
 import os
 import re
@@ -19,13 +18,14 @@ from io import FileIO
 from pathlib import Path
 from typing import IO, TypeVar
 
+from speechprune.common.names import escaped
+
 Item = TypeVar("Item")
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 LOCK_ATTEMPTS = 10
 _SHOWN = 60  # characters of an offending value that a message quotes
-_LONGEST = 120  # characters of an id that a file's name takes over
 
 
 class WriteError(OSError):
@@ -53,7 +53,7 @@ def _same_error(message: str, number: int | None) -> WriteError:
 
 @dataclass(frozen=True)
 class Problem:
-    """One broken promise: ``str()`` gives ``test-0003: questions[1].answer: 7, expected an index below 4``.
+    """One broken promise: ``str()`` gives one line, ``test-0003: questions[1].answer: 7, expected an index below 4``.
 
     Attributes:
         where: cut id, or ``file:line``.
@@ -69,25 +69,13 @@ class Problem:
 
     def __str__(self) -> str:
         expected = f", expected {self.limit}" if self.limit else ""
-        return f"{self.where}: {self.field}: {self.value}{expected}"
+        return escaped(f"{self.where}: {self.field}: {self.value}{expected}")
 
 
 def shown(value: object) -> str:
     """``value`` as a message quotes it: one line, at most 60 characters."""
-    text = value if isinstance(value, str) else repr(value)
-    text = text.encode("unicode_escape").decode("ascii") if not text.isprintable() else text
+    text = escaped(value if isinstance(value, str) else repr(value))
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
-
-
-def file_name(identity: str) -> str:
-    """The id of something as the name of its file, suffix not included: itself, or of a long one its start and a hash.
-
-    Args:
-        identity: without slashes and the like; that is the caller's to check.
-    """
-    if len(identity) <= _LONGEST:
-        return identity
-    return f"{identity[:_LONGEST]}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
 
 
 @contextmanager

@@ -16,9 +16,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from lhotse import CutSet, MonoCut
 
-from speechprune.audio_files import file_states, open_recording
-from speechprune.common.files import Problem, WriteError, atomic_write, file_name, shown
+from speechprune.audio import file_states, open_recording
+from speechprune.common.files import Problem, WriteError, atomic_write, shown
 from speechprune.common.meter import Meter
+from speechprune.common.names import file_name
 from speechprune.data.cuts import validate_cut, write_cuts
 
 __all__ = [

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from lhotse import MonoCut
 
-from speechprune.audio_files import FILES, refuse_source
+from speechprune.audio import FILES, refuse_source
 from speechprune.common.files import Problem, atomic_write, json_line, read_numbered, shown
 from speechprune.prompts import LETTERS
 
@@ -37,7 +37,8 @@ STAGE_FIELDS = (
     "revision",
 )
 TOLERANCE = 0.025  # seconds a manifest's times may be off, as in Lhotse
-_ID = re.compile(r"[^\s/\x00-\x1f\x7f]+")  # ids name folders and Kaldi archive entries
+LABELS = ("corpus", "resynthesised")  # custom fields that every row of stage 3 carries on
+_ID = re.compile(r"[^\s/]+")  # ids name Kaldi archive entries
 
 
 def read_cuts(path: str | Path, problems: list[Problem]) -> Iterator[MonoCut]:
@@ -122,10 +123,16 @@ def validate_cut(cut: MonoCut, sources: Collection[str] = FILES) -> list[Problem
         sources: types of Lhotse's sources that its recording may have.
     """
     found = _Found(shown(cut.id))
-    found.expect(_is_id(cut.id), "id", cut.id, "a non-empty text without blanks and '/'")
+    found.expect(_is_id(cut.id), "id", cut.id, "a non-empty printable text without blanks and '/'")
     end = _validate_recording(cut, sources, found)
     _validate_supervisions(cut, end, found)
-    questions = (cut.custom if isinstance(cut.custom, dict) else {}).get("questions")
+    custom = cut.custom if isinstance(cut.custom, dict) else {}
+    for name in LABELS:
+        value = custom.get(name)
+        found.expect(
+            value is None or (_is_text(value) and value.isprintable()), name, value, "one line of printable text"
+        )
+    questions = custom.get("questions")
     if found.expect(isinstance(questions, list), "questions", questions, "a list"):
         for i, question in enumerate(questions):
             if found.expect(isinstance(question, dict), f"questions[{i}]", question, "an object"):
@@ -149,7 +156,7 @@ class _Found:
 
 
 def _is_id(value: object) -> bool:
-    return isinstance(value, str) and _ID.fullmatch(value) is not None
+    return isinstance(value, str) and value.isprintable() and _ID.fullmatch(value) is not None
 
 
 def _is_text(value: object) -> bool:

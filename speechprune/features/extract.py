@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING
 from lhotse import MonoCut
 from lhotse.utils import fastcopy
 
-from speechprune.audio import load_windows, new_digest
-from speechprune.audio_files import FILES, file_states
+from speechprune.audio import FILES, file_states, load_windows, new_digest
 from speechprune.common.errors import explain
 from speechprune.common.files import Problem, Shard, WriteError, append_lines, atomic_write, open_append
 from speechprune.common.meter import Meter

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from lhotse import MonoCut
 
-from speechprune.audio import hash_audio
-from speechprune.audio_files import AudioError, AudioMissingError, file_states
+from speechprune.audio import AudioError, AudioMissingError, file_states, hash_audio
 from speechprune.features.dump import custom_fields, is_stored
 
 _KEPT = ("audio_tokens", "audio_tokens_entry", "audio_hash")

@@ -13,7 +13,7 @@ from lhotse import Recording, SupervisionSegment
 from scipy.signal import resample_poly
 
 from speechprune.alignment import Sentence, Timed, supervise
-from speechprune.audio_files import open_recording, write_wav
+from speechprune.audio import open_recording, write_wav
 from speechprune.tts import TTSEngine, Voice
 
 SAMPLING_RATE = 16_000

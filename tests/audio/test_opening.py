@@ -11,8 +11,17 @@ import soundfile
 from helpers.fakes import make_cut, speechlike
 from lhotse import AudioSource, Recording
 
-from speechprune.audio import AudioError, hash_audio, load_audio, load_windows, new_digest
-from speechprune.audio_files import file_states, is_whole_wav, open_recording, write_wav
+from speechprune.audio import (
+    AudioError,
+    file_states,
+    hash_audio,
+    is_whole_wav,
+    load_audio,
+    load_windows,
+    new_digest,
+    open_recording,
+    write_wav,
+)
 from speechprune.common.files import WriteError
 from speechprune.data.cuts import validate_cut
 

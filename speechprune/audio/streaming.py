@@ -13,9 +13,7 @@ import numpy as np
 from lhotse import Recording
 from scipy.signal import resample_poly
 
-from speechprune.audio_files import FILES, AudioError, Stream, open_audio
-
-__all__ = ["FILES", "AudioError", "Digest", "hash_audio", "load_audio", "load_windows", "new_digest"]
+from speechprune.audio.opening import FILES, AudioError, Stream, open_audio
 
 log = logging.getLogger(__name__)
 
