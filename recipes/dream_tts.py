@@ -8,7 +8,6 @@ Two sources of one corpus:
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -29,6 +28,7 @@ from speechprune.alignment import Sentence
 from speechprune.common.download import download_file
 from speechprune.common.files import Problem, shown
 from speechprune.common.names import file_name
+from speechprune.common.reading import read_json
 from speechprune.data.building import Item, build_cuts, split_subset
 from speechprune.tts import get_engine
 from speechprune.tts.transcripts import resynthesise
@@ -125,10 +125,7 @@ def _items(path: Path, name: str, wavs: Path, tts: str, problems: list[Problem])
     if not path.is_file():
         there = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "no JSON at all"
         raise FileNotFoundError(f"no such file: {path} (the folder has: {there}); run stage 0, or choose other --sets")
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not UTF-8 JSON ({error}); fetch it again") from error
+    rows = read_json(path, list, "fetch it again")
     speech = get_engine(tts).identity  # an unknown name is one error, not one a row
     asked_in_all = 0
     for number, row in enumerate(rows, start=1):

@@ -266,8 +266,6 @@ def download_mini_sir(
         if name not in SETS:
             raise ValueError(f"mini_sir has no set {name!r}; choose from: {', '.join(SETS)}")
         folder, count = target_dir / name, SETS[name].recordings
-        for part in ("wav", "scripts"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
         made = in_processes(_make, [(name, i, seed, tts, folder) for i in range(count)], nj)
         for _ in Meter(made, f"synthesise {name}", "recordings", total=count):
             pass

@@ -46,6 +46,8 @@ _WAVS = """SPIRAL's recordings are not in {folder}. Their owners share them by h
   2. put the files into {folder}, as {folder}/lecture_0.wav and so on;
   3. run this again.
 Or let a synthesiser speak the published transcripts: --tts espeak"""
+_ANNOTATION = """{absent} not in {folder}. SPIRAL's annotation is two files, data.jsonl and data_h.jsonl, from
+https://github.com/linyueqian/SPIRAL_Dataset: put them there, or let stage 0 fetch them into a folder of its own."""
 
 
 def download_spiral(target_dir: Path, sets: Sequence[str] = ("test",), nj: int = 1, tts: str | None = None) -> Path:
@@ -95,6 +97,8 @@ def prepare_spiral(
         raise FileNotFoundError(_WAVS.format(folder=corpus_dir / "wavs"))
     if tts is not None:
         get_engine(tts)  # an unknown name is one error, not one a row
+    if absent := [name for name in _SHA256 if not (corpus_dir / name).is_file()]:
+        raise FileNotFoundError(_ANNOTATION.format(absent=" and ".join(absent), folder=corpus_dir))
     problems: list[Problem] = []
     hard = {row["metadata"]["id"] for _, row in _rows(corpus_dir / "data_h.jsonl", problems)}
     rows = dict(_rows(corpus_dir / "data.jsonl", problems))

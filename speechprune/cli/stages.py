@@ -39,6 +39,7 @@ def download(corpus: str, folder: Path, sets: list[str], nj: int, **options) -> 
     """Stage 0: fetch or synthesise CORPUS into FOLDER, or check what the user has there."""
     from speechprune.data.corpora import corpus_function, corpus_options
 
+    _require_folders(folder)
     chosen = corpus_options("download", corpus, options)
     corpus_function("download", corpus)(folder, sets=sets, nj=nj, **chosen)
 
@@ -53,11 +54,18 @@ def prepare(corpus: str, folder: Path, out: Path, sets: list[str], **options) ->
     """Stage 1: turn CORPUS in FOLDER into validated cuts, OUT/<set>/cuts.jsonl.gz."""
     from speechprune.data.corpora import corpus_function, corpus_options
 
+    _require_folders(folder, out)
     chosen = corpus_options("prepare", corpus, options)
     for name, cuts in corpus_function("prepare", corpus)(folder, out, sets=sets, **chosen).items():
         sizes = [(cut.duration, len(cut.custom["questions"])) for cut in cuts]
         hours, questions = sum(seconds for seconds, _ in sizes) / 3600, sum(asked for _, asked in sizes)
         logging.info("%s: %d recordings, %.2f h, %d questions", name, len(sizes), hours, questions)
+
+
+def _require_folders(*paths: Path) -> None:
+    for path in paths:
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"{path} is a file, expected a folder; name another")
 
 
 @command

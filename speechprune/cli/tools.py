@@ -134,14 +134,13 @@ def validate(cuts: Path, urls: bool) -> None:
 def describe(cuts: Path, picture: Path | None) -> None:
     """Count what is in CUTS and draw durations and places of evidence."""
     from speechprune.data.cuts import Problem, read_cuts
-    from speechprune.data.describe import check_picture, draw
-    from speechprune.data.describe import describe as count
+    from speechprune.data.describe import check_picture, describe_cuts, draw
 
     folder = cuts if cuts.is_dir() else cuts.parent
     picture = picture or folder / "description.png"
     check_picture(picture)
     problems: list[Problem] = []
-    found = count(read_cuts(cuts, problems))
+    found = describe_cuts(read_cuts(cuts, problems), problems)
     for problem in problems:
         logging.warning("%s", problem)
     click.echo(found)

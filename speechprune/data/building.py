@@ -123,6 +123,8 @@ def path_inside(folder: Path, name: str) -> Path:
         ValueError: a name that leads out of the folder: absolute, or with ``..``.
         FileNotFoundError: no such file.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"file name {shown(name)}, expected a text")
     parts = {*PurePosixPath(name).parts, *PureWindowsPath(name).parts}
     absolute = PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor
     if not name or not name.isprintable() or absolute or ".." in parts:
@@ -167,6 +169,8 @@ def _make(item: Item, part: Path) -> list[Problem]:
         raise
     except (ValueError, OSError) as error:
         return [Problem(item.where, item.id, str(error), "")]
+    except (TypeError, LookupError, AttributeError) as error:  # a row of a shape that the recipe did not think of
+        return [Problem(item.where, item.id, f"{type(error).__name__}: {error}", "")]
     if broken := validate_cut(cut):
         return [replace(problem, where=f"{item.where}: {problem.where}") for problem in broken]
     sizes = [size for size, _ in file_states(cut.recording)]

@@ -51,8 +51,7 @@ def read_dump(dump_dir: str | Path, problems: list[Problem]) -> list[MonoCut]:
         names = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         problems.append(Problem(str(dump), "recordings", f"{len(missing)} missing: {names}", "all; run stage 2 again"))
     for cut in cuts.values():
-        tokens = custom_fields(cut).get("audio_tokens")
-        if isinstance(tokens, TemporalArray):
+        if tokens := stored_array(custom_fields(cut)):
             tokens.array.storage_path = str(_beside(tokens, dump))
     found = [cuts[name] for name in sorted(wanted & cuts.keys())]
     if unverified := sum(is_unverified(custom_fields(cut)) for cut in found):
@@ -83,17 +82,17 @@ def load_states(cut: MonoCut) -> np.ndarray:
         ValueError: the cut has none (the message repeats its error), or the archive does not hold what was written.
         FileNotFoundError: the archive is gone.
     """
-    tokens = custom_fields(cut).get("audio_tokens")
-    if not isinstance(tokens, TemporalArray):
-        reason = custom_fields(cut).get("error", "they were never extracted; run stage 2 (features)")
-        raise ValueError(f"{cut.id} has no audio tokens: {reason}")
+    custom = custom_fields(cut)
+    if (tokens := stored_array(custom)) is None:
+        reason = "they were never extracted; run stage 2 (features)"
+        if "audio_tokens" in custom:
+            reason = f"where they are, {shown(custom['audio_tokens'])}, is not as stage 2 writes it; {_AGAIN}"
+        raise ValueError(f"{cut.id} has no audio tokens: {custom.get('error', reason)}")
     path, key = Path(tokens.array.storage_path), tokens.array.storage_key
-    if tokens.array.storage_type != NAME:
-        raise ValueError(f"{cut.id}: stored as {shown(tokens.array.storage_type)}, expected {NAME}; {_AGAIN}")
     states = tokens.load()
     if list(states.shape) != list(tokens.shape):
         raise ValueError(f"{cut.id}: {path}:{key} holds {states.shape}, expected {tuple(tokens.shape)}; {_AGAIN}")
-    if not is_whole(path, key, cut.id, custom_fields(cut).get("audio_tokens_entry")):
+    if not is_whole(path, key, cut.id, custom.get("audio_tokens_entry")):
         raise ValueError(f"{cut.id}: {path}:{key} is not what was written there; {_AGAIN}")
     return states
 
@@ -104,6 +103,17 @@ def cut_files(dump: Path) -> list[Path]:
 
 def custom_fields(cut: MonoCut | None) -> dict:
     return (cut.custom if cut is not None else None) or {}
+
+
+def stored_array(custom: dict) -> TemporalArray | None:
+    """``audio_tokens`` of a line, if it is of the kind that stage 2 writes."""
+    tokens = custom.get("audio_tokens")
+    if not isinstance(tokens, TemporalArray):
+        return None
+    array = tokens.array
+    texts = isinstance(array.storage_path, str) and isinstance(array.storage_key, str)
+    good = texts and array.storage_key.isdecimal() and array.storage_type == NAME and isinstance(array.shape, list)
+    return tokens if good else None
 
 
 def _beside(tokens: TemporalArray, dump: Path) -> Path:
@@ -118,10 +128,10 @@ def is_stored(name: str, custom: dict, dump: Path) -> bool:
         name: the recording's id.
         custom: the custom fields of the line.
     """
-    tokens = custom.get("audio_tokens")
-    if not isinstance(tokens, TemporalArray) or tokens.array.storage_type != NAME:
-        return False
-    return is_whole(_beside(tokens, dump), tokens.array.storage_key, name, custom.get("audio_tokens_entry"))
+    tokens = stored_array(custom)
+    return tokens is not None and is_whole(
+        _beside(tokens, dump), tokens.array.storage_key, name, custom.get("audio_tokens_entry")
+    )
 
 
 def is_fruitless(dump: Path) -> bool:
@@ -145,8 +155,13 @@ def latest(cuts: Iterable[MonoCut]) -> dict[str, MonoCut]:
     return latest
 
 
+def revision_of(custom: dict) -> int:
+    """How often a recording's line has been written anew; 0 for what is no line of stage 2."""
+    return custom["revision"] if type(custom.get("revision")) is int else 0
+
+
 def _rank(cut: MonoCut) -> tuple[int, bool]:
-    return custom_fields(cut).get("revision", 0), "audio_tokens" in custom_fields(cut)
+    return revision_of(custom_fields(cut)), "audio_tokens" in custom_fields(cut)
 
 
 def claim_dump(dump: Path, model: SpeechLLM) -> None:

@@ -27,7 +27,15 @@ from speechprune.common.meter import Meter
 from speechprune.common.tensors import join
 from speechprune.data.cuts import STAGE_FIELDS, read_cuts, validate_cut
 from speechprune.features.archives import KaldiioWriter
-from speechprune.features.dump import UNVERIFIED, claim_dump, custom_fields, cut_files, is_unverified, latest
+from speechprune.features.dump import (
+    UNVERIFIED,
+    claim_dump,
+    custom_fields,
+    cut_files,
+    is_unverified,
+    latest,
+    revision_of,
+)
 from speechprune.features.reuse import hash_cut, look_up
 
 if TYPE_CHECKING:
@@ -145,7 +153,7 @@ def extract_features(
                 custom = kept or _extract(cut, model, archive, sources)
                 same = (old.get("source_hash"), old.get("error")) == (source, custom.get("error"))
                 if "audio_tokens" in custom or not same:
-                    custom |= {"source_hash": source, "revision": old.get("revision", 0) + 1}
+                    custom |= {"source_hash": source, "revision": revision_of(old) + 1}
                     _append(lines, cut, custom)
             except WriteError as error:
                 custom = {"error": str(error)}
