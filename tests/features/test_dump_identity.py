@@ -148,6 +148,28 @@ def test_a_dump_without_checksums_goes_on_and_says_so(tmp_path, corpus, caplog):
 # Model and precision
 
 
+def test_a_dump_of_another_model_is_refused(tmp_path, corpus):
+    extract(tmp_path)
+
+    class Other(EnergyModel):
+        name = "loudness"
+        fingerprint = "loudness-2"
+
+    with pytest.raises(ValueError, match=r"dump holds audio tokens of energy \(energy-1\), not of loudness") as caught:
+        extract(tmp_path, Other())
+    assert f"rm -r {tmp_path / 'dump'}" in str(caught.value)
+    assert "choose another dump folder" in str(caught.value)
+    assert extract(tmp_path).skipped == 5
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"model": "a"', '{"model": "a", "model": "b"}'])
+def test_a_damaged_marker_is_named(tmp_path, corpus, text):
+    extract(tmp_path)
+    (tmp_path / "dump" / "model.json").write_text(text)
+    with pytest.raises(ValueError, match=r"model\.json (is not JSON|holds|has no).*rm -r "):
+        extract(tmp_path)
+
+
 def test_precisions_are_not_mixed(tmp_path, corpus):
     extract(tmp_path)
     other = EnergyModel()

@@ -242,28 +242,6 @@ def test_a_lost_archive_is_made_again(tmp_path, corpus):
 # What is refused
 
 
-def test_a_dump_of_another_model_is_refused(tmp_path, corpus):
-    extract(tmp_path)
-
-    class Other(EnergyModel):
-        name = "loudness"
-        fingerprint = "loudness-2"
-
-    with pytest.raises(ValueError, match=r"dump holds audio tokens of energy \(energy-1\), not of loudness") as caught:
-        extract(tmp_path, Other())
-    assert f"rm -r {tmp_path / 'dump'}" in str(caught.value)
-    assert "choose another dump folder" in str(caught.value)
-    assert extract(tmp_path).skipped == 5
-
-
-@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"model": "a"', '{"model": "a", "model": "b"}'])
-def test_a_damaged_marker_is_named(tmp_path, corpus, text):
-    extract(tmp_path)
-    (tmp_path / "dump" / "model.json").write_text(text)
-    with pytest.raises(ValueError, match=r"model\.json (is not JSON|holds|has no).*rm -r "):
-        extract(tmp_path)
-
-
 def test_missing_cuts_and_missing_dumps_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no such file: .*cuts\.jsonl\.gz"):
         extract(tmp_path)
