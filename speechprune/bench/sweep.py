@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import tempfile
 import time
 import zlib
@@ -11,10 +12,10 @@ from itertools import islice
 from pathlib import Path
 
 from lhotse import MonoCut
+from tqdm import tqdm
 
 from speechprune.bench.timing import Times, table
 from speechprune.common.files import read_jsonl
-from speechprune.common.meter import Meter
 from speechprune.costs.profiling import RATES
 from speechprune.data.corpora import corpus_function
 from speechprune.data.cuts import read_cuts, write_cuts
@@ -39,7 +40,7 @@ ABOUT = (
 Answers = dict[tuple[str, str], str]  # {(question, system): predicted letter}
 
 
-def sweep(model: SpeechLLM, cuts: Sequence[MonoCut], progress: bool | None = None) -> dict:
+def sweep(model: SpeechLLM, cuts: Sequence[MonoCut], progress: bool = True) -> dict:
     """Both ways over every recording.
 
     Args:
@@ -57,7 +58,7 @@ def sweep(model: SpeechLLM, cuts: Sequence[MonoCut], progress: bool | None = Non
         raise ValueError(f"{len(cuts)} recordings; a spread needs at least 2")
     fast, slow, answers = [], [], 0
     model.ask(_wav(cuts[0]), **_question(cuts[0].custom["questions"][0]))  # warm up
-    for cut in Meter(cuts, "sweep", "recordings", progress):
+    for cut in tqdm(cuts, "sweep", unit="rec", disable=not progress, file=sys.stderr):
         seconds, ours = _engine(model, cut)
         fast.append(seconds)
         seconds, theirs = _loop(model, cut)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers.fakes import EnergyModel, make_cut
 from helpers.raw_corpora import dream_dialogue, spiral_row, wav_bytes, write_spiral
-from helpers.shapes import mutated
+from helpers.mutations import mutated
 from hypothesis import HealthCheck, given, settings
 from speechprune.recipes import dream_tts, mini_sir, spiral
 
