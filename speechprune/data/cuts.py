@@ -29,7 +29,7 @@ __all__ = ["Problem", "read_cuts", "validate_cut", "validate_cuts", "write_cuts"
 # Custom fields of a dump's cuts; ``features.extract`` says what they hold.
 STAGE_FIELDS = (
     "audio_tokens",
-    "audio_tokens_entry",
+    "checksums",
     "audio_hash",
     "audio_files",
     "error",

@@ -125,19 +125,20 @@ def is_whole(path: Path, key: str, name: str, entry: Entry | None) -> bool:
         path: the archive, which may be absent.
         key: its byte offset there.
         name: what it was written as.
-        entry: as it was written; None for one of a time before there were checksums: then only its name and its length
-            are looked at.
+        entry: what was written; None for an array of a time before there were checksums, of which only the name and the
+            length can be looked at.
     """
-    before = f"{name} ".encode()
     try:
         with path.open("rb") as file:
-            file.seek(int(key) - len(before))
-            if file.read(len(before) + len(_MAGIC)) != before + _MAGIC:
-                return False
             if entry is None:
+                start = f"{name} ".encode() + _MAGIC
+                file.seek(int(key) + len(_MAGIC) - len(start))
+                if file.read(len(start)) != start:
+                    return False
                 size = int.from_bytes(file.read(file.read(1)[0]), "little")
                 return file.tell() + size <= path.stat().st_size
-            checksum, left = zlib.crc32(_MAGIC), entry["bytes"] - len(_MAGIC)
+            file.seek(int(key))
+            checksum, left = 0, entry["bytes"]
             while left > 0 and (block := file.read(min(left, _BLOCK))):
                 checksum, left = zlib.crc32(block, checksum), left - len(block)
             return left == 0 and f"{checksum:08x}" == entry["crc32"]

@@ -92,7 +92,7 @@ def load_states(cut: MonoCut) -> np.ndarray:
     states = tokens.load()
     if list(states.shape) != list(tokens.shape):
         raise ValueError(f"{cut.id}: {path}:{key} holds {states.shape}, expected {tuple(tokens.shape)}; {_AGAIN}")
-    if not is_whole(path, key, cut.id, custom.get("audio_tokens_entry")):
+    if not is_whole(path, key, cut.id, _checksums(custom).get("audio_tokens")):
         raise ValueError(f"{cut.id}: {path}:{key} is not what was written there; {_AGAIN}")
     return states
 
@@ -105,15 +105,20 @@ def custom_fields(cut: MonoCut | None) -> dict:
     return (cut.custom if cut is not None else None) or {}
 
 
-def stored_array(custom: dict) -> TemporalArray | None:
-    """``audio_tokens`` of a line, if it is of the kind that stage 2 writes."""
-    tokens = custom.get("audio_tokens")
+def stored_array(custom: dict, field: str = "audio_tokens") -> TemporalArray | None:
+    """An array of a line, if it is of the kind that stage 2 writes."""
+    tokens = custom.get(field)
     if not isinstance(tokens, TemporalArray):
         return None
     array = tokens.array
     texts = isinstance(array.storage_path, str) and isinstance(array.storage_key, str)
     good = texts and array.storage_key.isdecimal() and array.storage_type == NAME and isinstance(array.shape, list)
     return tokens if good else None
+
+
+def _checksums(custom: dict) -> dict:
+    """{field: entry} of the arrays of a line; none where it is of a time before they were stored."""
+    return custom["checksums"] if isinstance(custom.get("checksums"), dict) else {}
 
 
 def _beside(tokens: TemporalArray, dump: Path) -> Path:
@@ -128,9 +133,11 @@ def is_stored(name: str, custom: dict, dump: Path) -> bool:
         name: the recording's id.
         custom: the custom fields of the line.
     """
-    tokens = stored_array(custom)
-    return tokens is not None and is_whole(
-        _beside(tokens, dump), tokens.array.storage_key, name, custom.get("audio_tokens_entry")
+    sums = _checksums(custom)
+    arrays = {field: stored_array(custom, field) for field in {"audio_tokens", *sums}}
+    return all(
+        array is not None and is_whole(_beside(array, dump), array.array.storage_key, name, sums.get(field))
+        for field, array in arrays.items()
     )
 
 
@@ -143,7 +150,7 @@ def is_fruitless(dump: Path) -> bool:
 
 def is_unverified(custom: dict) -> bool:
     """Whether a line with states is of a time before samples and arrays got checksums."""
-    return "audio_tokens" in custom and not custom.keys() >= {"audio_tokens_entry", "audio_hash"}
+    return "audio_tokens" in custom and not custom.keys() >= {"checksums", "audio_hash"}
 
 
 def latest(cuts: Iterable[MonoCut]) -> dict[str, MonoCut]:

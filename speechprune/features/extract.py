@@ -99,7 +99,7 @@ def extract_features(
     """Encode one job's share of the recordings into ``dump_dir``; what is there already is left alone.
 
     Every line is the input cut with custom fields (``STAGE_FIELDS``): ``audio_tokens``, a TemporalArray of (N, E)
-    float16 states, ``audio_tokens_entry``, the length and checksum of that array, ``audio_hash`` of the samples that
+    float16 states, ``checksums``, the length and CRC-32 of each array, ``audio_hash`` of the samples that
     were encoded, ``audio_files``, the size and time of change of each file, and ``source_hash`` of the input cut. A
     recording that fails gets ``error`` instead, and is tried again at the next run. A recording whose samples changed,
     or whose array is not whole any more, is extracted again; where something else in a cut changed, its line is written
@@ -191,7 +191,7 @@ def _extract(cut: MonoCut, model: SpeechLLM, archive: KaldiioWriter, sources: Co
     except Exception as error:  # one recording must never stop the run
         return {"error": explain(error)}
     heard = {"audio_hash": digest.hexdigest(), "audio_files": files}
-    return {"audio_tokens": tokens, "audio_tokens_entry": archive.last, **heard}
+    return {"audio_tokens": tokens, "checksums": {"audio_tokens": archive.last}, **heard}
 
 
 def _stored(model: str, states: Tensor) -> Tensor:

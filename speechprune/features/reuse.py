@@ -10,9 +10,10 @@ from pathlib import Path
 from lhotse import MonoCut
 
 from speechprune.audio import AudioError, AudioMissingError, file_states, hash_audio
+from speechprune.data.cuts import STAGE_FIELDS
 from speechprune.features.dump import custom_fields, is_stored
 
-_KEPT = ("audio_tokens", "audio_tokens_entry", "audio_hash")
+_RENEWED = ("audio_files", "error", "source_hash", "revision")
 
 
 def look_up(cut: MonoCut, before: MonoCut | None, dump: Path, allowed: Collection[str]) -> dict | None:
@@ -53,4 +54,4 @@ def hash_cut(cut: MonoCut) -> str:
 
 
 def _kept(old: dict, files: list[list[int]]) -> dict:
-    return {key: old[key] for key in _KEPT if key in old} | {"audio_files": files}
+    return {key: old[key] for key in STAGE_FIELDS if key in old and key not in _RENEWED} | {"audio_files": files}

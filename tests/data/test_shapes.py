@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from helpers.fakes import EnergyModel, make_cut
-from helpers.raw_corpora import dream_dialogue, spiral_row, wav_bytes, write_spiral
 from helpers.mutations import mutated
+from helpers.raw_corpora import dream_dialogue, spiral_row, wav_bytes, write_spiral
 from hypothesis import HealthCheck, given, settings
 from speechprune.recipes import dream_tts, mini_sir, spiral
 
@@ -57,7 +57,7 @@ def cut_row() -> dict:
     row["custom"] |= {
         "resynthesised": "espeak",
         "audio_tokens": TOKENS,
-        "audio_tokens_entry": {"bytes": 100, "crc32": "00000000"},
+        "checksums": {"audio_tokens": {"bytes": 100, "crc32": "00000000"}},
         "audio_hash": "0" * 32,
         "audio_files": [[1, 2]],
         "source_hash": "0" * 16,
