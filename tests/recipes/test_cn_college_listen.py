@@ -58,7 +58,7 @@ LINES = {
     "a wav that leads out": (gaokao_line("a", "../secret.wav"), "file name '../secret.wav', expected one that stays"),
     "an id twice": (gaokao_line("short_conv_1"), "id 'short_conv_1' stands twice"),
     "no table row": ("a\tb\n", "2 fields, expected 6"),
-    "no audio": (gaokao_line("a", "gaokao_audio/text.wav"), "not audio that can be read"),
+    "no audio": (gaokao_line("a", "gaokao_audio/text.wav"), "not audio that libsndfile reads"),
 }
 
 

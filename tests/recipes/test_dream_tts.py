@@ -89,5 +89,5 @@ def test_dream_files_that_are_not_there_or_no_json(tmp_path):
     with pytest.raises(ValueError, match="dream_tts has no set 'eval'; choose from: test, test_60s, dev"):
         dream_tts.prepare_dream_tts(raw, tmp_path / "data", ["eval"])
     (raw / "dev.json").write_bytes(b'[["caf\xe9"]]')
-    with pytest.raises(ValueError, match=r"dev\.json: not UTF-8 JSON"):
+    with pytest.raises(ValueError, match=r"dev\.json is not JSON"):
         dream_tts.prepare_dream_tts(raw, tmp_path / "data", ["dev"], tts="espeak")

@@ -171,7 +171,7 @@ def test_lines_that_are_no_rows(raw, tmp_path):
         ("../../secret.wav", "file name '../../secret.wav', expected one that stays inside"),
         ("/etc/passwd", "file name '/etc/passwd', expected one that stays inside"),
         ("..\\..\\secret.wav", "expected one that stays inside"),
-        ("text.wav", "text.wav: not audio that can be read"),
+        ("text.wav", "text.wav: not audio that libsndfile reads"),
         ("short.wav", r"short.wav: 0.5 s long, expected at least 1.\d s for the 1\d words of its transcript"),
         ("empty.wav", "empty.wav"),
     ],
