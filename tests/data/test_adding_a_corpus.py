@@ -61,6 +61,19 @@ def test_every_recipe_can_be_cloned_and_runs_by_the_installed_driver(tmp_path):
         assert "../../" not in (folder / "run.sh").read_text()
 
 
+def test_a_clone_keeps_the_settings_of_its_machine_out_of_git(tmp_path):
+    folder = clone("mini_sir", tmp_path / "here")
+    (folder / "conf/site.sh").write_text("nj=7\n")
+    usage = bash(folder / "run.sh", "--help", cwd=tmp_path, env=ENVIRONMENT, seconds=60).stdout
+    assert re.search(r"--nj +7 ", usage)
+    subprocess.run(["git", "init", "-q", folder], check=True)
+    (folder / "downloads").mkdir()
+    (folder / "downloads/a.wav").touch()
+    status = ["git", "-C", folder, "status", "--porcelain", "--untracked-files=all"]
+    shown = subprocess.run(status, check=True, capture_output=True, text=True).stdout
+    assert shown.split()[1::2] == [".gitignore", "conf/decode.yaml", "conf/train.yaml", "run.sh"]
+
+
 def test_a_clone_without_the_command_says_so(tmp_path):
     folder = clone("mini_sir", tmp_path / "here")
     result = bash(folder / "run.sh", cwd=tmp_path, env={"PATH": "/usr/bin:/bin"})
