@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import UnionType
 
@@ -77,36 +78,35 @@ def read_scores(score_json: str | Path) -> dict:
     document = read_json(path, way_out=WAY_OUT)
     if "experiments" in document:
         raise ValueError(f"{path}: not of one experiment; give the folder of one model and one set")
-    fault = _fault(document, _DOCUMENT, "")
-    if fault is None and not document["systems"]:
-        fault = "systems is empty"
-    if fault is not None:
-        raise ValueError(f"{path}: {fault}, which stage 4 does not write; {WAY_OUT}")
+    fault = next(_faults(document, _DOCUMENT, ""), None) or ("" if document["systems"] else ".systems is empty")
+    if fault:
+        raise ValueError(f"{path}: {fault[1:]}, which stage 4 does not write; {WAY_OUT}")
     return document
 
 
-def _fault(value: object, shape: object, where: str) -> str | None:
-    """What is wrong with the first place that has not its shape; None where all have."""
+def _faults(value: object, shape: object, where: str) -> Iterator[str]:
+    """What is wrong with each place that has not its shape, in the order of the shape."""
     if isinstance(shape, tuple):
-        return None if value is None else _fault(value, shape[1], where)
-    if isinstance(shape, type | UnionType):
-        return None if _is(value, shape) else f"{where.lstrip('.')} is {shown(value)}"
-    kind = list if isinstance(shape, list) else dict
-    if not isinstance(value, kind):
-        return f"{where.lstrip('.')} is {shown(value)}"
-    if isinstance(shape, list):
-        inside = [(item, shape[0], f"{where}[{place}]") for place, item in enumerate(value)]
+        if value is not None:
+            yield from _faults(value, shape[1], where)
+    elif isinstance(shape, type | UnionType):
+        if not _is(value, shape):
+            yield f"{where} is {shown(value)}"
+    elif not isinstance(value, type(shape)):
+        yield f"{where} is {shown(value)}"
+    elif isinstance(shape, list):
+        for place, item in enumerate(value):
+            yield from _faults(item, shape[0], f"{where}[{place}]")
     elif str in shape:
-        inside = [(item, shape[str], f"{where}.{key}") for key, item in value.items()]
+        for key, item in value.items():
+            yield from _faults(item, shape[str], f"{where}.{key}")
     else:
-        inside = []
         for key, part in shape.items():
             name = key.removesuffix("?")
             if name in value:
-                inside.append((value[name], part, f"{where}.{name}"))
+                yield from _faults(value[name], part, f"{where}.{name}")
             elif name == key:
-                return f"{where}.{name}".lstrip(".") + " is missing"
-    return next((fault for item in inside if (fault := _fault(*item))), None)
+                yield f"{where}.{name} is missing"
 
 
 def _is(value: object, kind: type | UnionType) -> bool:
