@@ -9,7 +9,6 @@ EXTRAS = {
     "accelerate": "large",
     "bitsandbytes": "large",
     "kokoro_onnx": "tts",
-    "markdown_it": "page",
     "matplotlib": "page",
     "onnxruntime": "tts",
     "peft": "large",

@@ -3,7 +3,8 @@
 ``cut.custom["questions"]`` is a list of
 ``{"id": "<recording id>-q<k>", "question": str, "choices": [str, ...], "answer": index, "evidence": spans or None}``
 with spans ``[{"start": seconds, "duration": seconds}, ...]`` counted from the recording's start; ``distractors``, where
-a question has them, are spans that say wrong choices. Other custom fields
+a question has them, are spans that say wrong choices. ``custom["corpus"]``, where it is known, names the recipe that
+the cut comes from: rows carry it on, and tables of several corpora go by it. Other custom fields
 (``scenario``, ``topic``, ``hard``, ...) and further keys of a question are the corpus' own; those of ``STAGE_FIELDS``
 are written by stage 2.
 """

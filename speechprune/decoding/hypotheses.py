@@ -44,6 +44,7 @@ _FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
 }
 _OPTIONAL: dict[str, tuple[Callable[[object], bool], str]] = {  # rows of earlier versions and of others lack them
     "recording": (_is_name, "a printable, non-empty string"),
+    "corpus": (lambda v: v is None or _is_name(v), "null or the name of a corpus"),
     "reply": (lambda v: v is None or isinstance(v, str), "null or a text"),
     "kept": (lambda v: v is None or isinstance(v, str), "null or what pack_tokens gives"),
     "evidence_precision": (_is_share, "null or a number in [0, 1]"),

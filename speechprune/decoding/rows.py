@@ -40,6 +40,7 @@ def make_row(cut: MonoCut, system: System, reply: Reply, total: int | None, mode
         "system": system.name,
         "rate": system.rate,
         "model": model.name,
+        "corpus": cut.custom.get("corpus"),
         "set": cut.id.rsplit("-", 1)[0],
         "prediction": _prediction(reply) if answered else None,
         "answer": _answer(reply.question),

@@ -72,6 +72,7 @@ def test_rows(tmp_path, dump, model):
         ("system", "rap"),
         ("rate", 0.6),
         ("model", "tiny"),
+        ("corpus", None),
         ("set", "test"),
         ("prediction", "ABCD"[logprobs.index(max(logprobs))]),
         ("answer", "A"),

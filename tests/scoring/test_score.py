@@ -219,7 +219,9 @@ def test_score_json_has_the_agreed_form(tmp_path):
     none = [round(bound, 6) for bound in wilson(0, 4)]
     assert document == {
         "systems": [original, rap],
+        "titles": {"original": "Original", "rap": "RAP"},
         "model": "mini",
+        "corpus": None,
         "set": "test",
         "command": "speechprune score exp/mini/test",
         "questions": 4,
