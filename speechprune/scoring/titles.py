@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from speechprune.common.reading import read_json
 from speechprune.decoding.hypotheses import hypothesis_files
@@ -22,7 +23,8 @@ def title(system: str, known: Mapping[str, str] | None = None) -> str:
     from speechprune.decoding.oracle import Oracle  # these need torch: only worth its seconds for an unknown name
     from speechprune.pruners import all_pruners
 
-    method = {**all_pruners(), Oracle.name: Oracle}.get(system)
+    methods: dict[str, Any] = {**all_pruners(), Oracle.name: Oracle}
+    method = methods.get(system)
     return method.title if method else system
 
 
