@@ -13,6 +13,7 @@ from lhotse.array import TemporalArray
 
 from speechprune.common.files import Problem, atomic_write
 from speechprune.data.cuts import read_cuts
+from speechprune.features import archives  # noqa: F401 - Lhotse learns to read them
 
 if TYPE_CHECKING:
     from speechprune.models.base import SpeechLLM
