@@ -156,6 +156,7 @@ def score(exps: tuple[Path, ...], cuts: Path | None, against: str | None, model:
 
     An EXP is the folder of one model and one set, such as exp/mini/test.
     """
+    from speechprune.decoding.hypotheses import titles
     from speechprune.scoring.stage import write_comparison, write_results
 
     options = {"--cuts": cuts, "--against": against, "--model": model, "--out": out}
@@ -165,7 +166,7 @@ def score(exps: tuple[Path, ...], cuts: Path | None, against: str | None, model:
         scores = write_results(exps[0], line, against, cuts, out, model)
         count = f"{len(scores)} system{'' if len(scores) == 1 else 's'}"
         logging.info("%s scored: %s", count, (out or exps[0]) / "RESULTS.md")
-        if verdict := _verdict(scores):
+        if verdict := _verdict(scores, titles(exps[0])):
             logging.info("%s", verdict)
         return
     if out is None:
@@ -179,7 +180,7 @@ def score(exps: tuple[Path, ...], cuts: Path | None, against: str | None, model:
     logging.info("%d experiments compared: %s", len(exps), out / "RESULTS.md")
 
 
-def _verdict(scores: list[SystemScore]) -> str:
+def _verdict(scores: list[SystemScore], titles: dict[str, str]) -> str:
     """SpeechPrune at the middle one of its rates beside what it is to beat: those of the three that have a score."""
     from speechprune.scoring.tables import title
 
@@ -191,7 +192,7 @@ def _verdict(scores: list[SystemScore]) -> str:
     for score in shown:
         at = "" if score.rate is None else f" at {score.rate:g}"
         tokens = "" if score.tokens is None else f" with {score.tokens:g}" + ("" if parts else " tokens")
-        parts.append(f"{title(score.system)}{at}: {100 * score.accuracy:.2f} %{tokens}")
+        parts.append(f"{title(score.system, titles)}{at}: {100 * score.accuracy:.2f} %{tokens}")
     return "; ".join(parts)
 
 

@@ -192,4 +192,4 @@ def progress(
     if config is None:
         click.echo("{}/{} recordings".format(*count_recordings(source, target)))
     else:
-        click.echo("{}/{} rows".format(*count_rows(source, target, config, permute, mode)))
+        click.echo(count_rows(source, target, config, permute, mode))

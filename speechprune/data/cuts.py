@@ -13,7 +13,7 @@ import gzip
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -28,12 +28,13 @@ TOLERANCE = 0.025  # seconds a manifest's times may be off, as in Lhotse
 _ID = re.compile(r"[^\s/\x00-\x1f\x7f]+")  # ids name folders and Kaldi archive entries
 
 
-def read_cuts(path: str | Path, problems: list[Problem]) -> Iterator[MonoCut]:
+def read_cuts(path: str | Path, problems: list[Problem], only: Collection[str] | None = None) -> Iterator[MonoCut]:
     """The cuts of a file, or of a folder's ``cuts*.jsonl`` and ``cuts*.jsonl.gz`` in the order of their names.
 
     Args:
         path: .jsonl, .jsonl.gz, or a folder.
         problems: gets one entry, ``where`` = "file:line", per line that is no JSON object or no MonoCut.
+        only: ids of the cuts that are wanted; the others cost no more than their JSON.
     Raises:
         FileNotFoundError: no such file, or a folder without cuts.
     """
@@ -51,6 +52,8 @@ def read_cuts(path: str | Path, problems: list[Problem]) -> Iterator[MonoCut]:
                 continue
             if not isinstance(row.get("id"), str):
                 problems.append(Problem(where, "id", shown(row.get("id")), "a text"))
+                continue
+            if only is not None and row["id"] not in only:
                 continue
             try:
                 cut = MonoCut.from_dict(row)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from lhotse import MonoCut
 from lhotse.array import TemporalArray
 
 from speechprune.common.files import Problem, atomic_write
+from speechprune.common.reading import read_json
 from speechprune.data.cuts import read_cuts
 from speechprune.features import archives  # noqa: F401 - Lhotse learns to read them
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from speechprune.models.base import SpeechLLM
 
 
-def read_dump(dump_dir: str | Path, problems: list[Problem]) -> list[MonoCut]:
+def read_dump(dump_dir: str | Path, problems: list[Problem], only: Collection[str] | None = None) -> list[MonoCut]:
     """The cuts of a dump, each recording once, sorted by id; failed ones carry ``custom["error"]``.
 
     Archives are looked for beside the cuts, so a dump may be moved.
@@ -27,13 +28,14 @@ def read_dump(dump_dir: str | Path, problems: list[Problem]) -> list[MonoCut]:
     Args:
         dump_dir: what ``extract_features`` wrote.
         problems: gets an entry for each broken line, and one that names the recordings without a line.
+        only: ids of the recordings that are wanted; None: all.
     Raises:
         FileNotFoundError: no dump there.
     """
     dump = Path(dump_dir)
-    wanted = set(recording_names(dump))
+    wanted = set(recording_names(dump)) if only is None else set(recording_names(dump)).intersection(only)
     found: list[Problem] = []
-    cuts = latest(cut for file in cut_files(dump) for cut in read_cuts(file, found))
+    cuts = latest(cut for file in cut_files(dump) for cut in read_cuts(file, found, wanted))
     # A stopped job's last line is no loss of its own: its recording is done again, or missing below.
     problems += [problem for problem in found if problem.field != "last line"]
     missing = sorted(wanted - cuts.keys())
@@ -56,7 +58,10 @@ def recording_names(dump_dir: str | Path) -> list[str]:
     listing = Path(dump_dir) / "recordings.json"
     if not listing.is_file():
         raise FileNotFoundError(f"no audio tokens in {dump_dir}: {listing.name} is missing; run stage 2 (features)")
-    return sorted(json.loads(listing.read_text(encoding="utf-8")))
+    names = read_json(listing, list, way_out := "run stage 2 (features) again")
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{listing} holds something else than names; {way_out}")
+    return sorted(set(names))
 
 
 def load_states(cut: MonoCut) -> np.ndarray:

@@ -22,9 +22,9 @@ from speechprune.report.figures import (
     add_legend,
     dodge,
     method_styles,
-    read_scores,
     save,
 )
+from speechprune.scoring.document import read_scores
 from speechprune.scoring.tables import title
 
 log = logging.getLogger(__name__)

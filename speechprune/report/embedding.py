@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,13 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from speechprune.common.files import Problem
+from speechprune.common.reading import read_json
 from speechprune.decoding.answering import evidence_mask
-from speechprune.decoding.hypotheses import label, read_hypotheses, unpack_tokens
+from speechprune.decoding.hypotheses import current_questions, read_hypotheses, unpack_tokens
+from speechprune.decoding.rows import label
 from speechprune.features.dump import check_model, load_states, read_dump
 from speechprune.models import SpeechLLM
-from speechprune.prompts import query_text
+from speechprune.prompts import QUERIES, query_text
 from speechprune.report.figures import RC, add_legend, save
 from speechprune.scoring.tables import title
 
@@ -110,7 +111,7 @@ def read_scene(exp: Path, dump: Path, model: SpeechLLM) -> Scene | None:
     problems: list[Problem] = []
     cuts = {cut.id: cut for cut in read_dump(dump, problems)}
     check_model(dump, model)
-    found = choose_question(read_hypotheses(exp, problems))
+    found = choose_question(read_hypotheses(exp, problems, current_questions(exp)).rows)
     for problem in problems:
         log.warning("%s", problem)
     if found is None:
@@ -224,9 +225,11 @@ def _query_of(exp: Path, row: dict, model: SpeechLLM) -> str:
     """The query option of the row's system; ValueError where its rows are not ``model``'s."""
     path = exp / label(row["system"], row["rate"]) / "config.json"
     try:
-        config = dict(json.loads(path.read_text(encoding="utf-8")))
+        config = read_json(path)
         query, fingerprint = config["query"], config["fingerprint"]
-    except (OSError, TypeError, ValueError, KeyError) as error:
+        if query not in QUERIES:
+            raise ValueError(f"query {query!r}")
+    except (OSError, ValueError, KeyError) as error:
         raise ValueError(
             f"{path} does not say how the system was asked ({error}); run stage 3 (decode) again"
         ) from error

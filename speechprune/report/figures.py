@@ -6,7 +6,6 @@ own, so that the figures survive colour blindness and grey printing.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from itertools import pairwise
@@ -18,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from speechprune.common.files import atomic_write
+from speechprune.scoring.document import read_scores
 from speechprune.scoring.stats import wilson
 from speechprune.scoring.tables import title
 
@@ -210,16 +210,6 @@ def evidence_recall_figure(document: dict) -> Figure | None:
         return None
     heading = "Share of the key sentence that is kept"
     return _figure(systems, [(heading, _evidence_recall)], "Evidence recall (% of tokens)", chance=None)
-
-
-def read_scores(score_json: Path) -> dict:
-    """score.json's content; FileNotFoundError or ValueError with the way out."""
-    try:
-        return json.loads(score_json.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{score_json}: not found; run stage 4 (score) first") from None
-    except ValueError as error:
-        raise ValueError(f"{score_json}: not JSON ({error}); run stage 4 (score) again") from None
 
 
 def save(figure: Figure | None, out_dir: Path, name: str) -> list[Path]:

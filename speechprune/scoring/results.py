@@ -6,9 +6,9 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
-from speechprune.decoding.hypotheses import label
+from speechprune.decoding.rows import label
 from speechprune.scoring import paper
-from speechprune.scoring.doubts import undecoded_text
+from speechprune.scoring.doubts import undecoded_text, unpruned_text
 from speechprune.scoring.tables import (
     Table,
     escape,
@@ -19,6 +19,7 @@ from speechprune.scoring.tables import (
     table_one,
     table_two,
     title,
+    titles_of,
 )
 
 LISTED = 10  # kinds of errors, and unusable lines, that are printed; the rest is counted
@@ -100,6 +101,8 @@ def _warnings(document: dict) -> list[str]:
         f"{escape(name)} has no row for {absent} of the {document['questions']} questions; run stage 3 again."
         for name, absent in document["missing"].items()
     ]
+    if unpruned := unpruned_text(document):
+        lines.append(f"{escape(unpruned)}.")
     return [f"**Warning:** {line}" for line in lines]
 
 
@@ -148,11 +151,11 @@ def _comparisons(document: dict) -> list[str]:
     systems = document["systems"]
     if all(system.get("balanced_accuracy") is None for system in systems):
         return []
-    other = _compared_with(systems)
+    other = _compared_with(document)
     rows = []
     for system in systems:
         test = system.get("against")
-        cells = (title(system["system"]), rate_text(system["rate"]), percent(system["accuracy"]))
+        cells = (title(system["system"], titles_of(document)), rate_text(system["rate"]), percent(system["accuracy"]))
         cells += (percent(system["balanced_accuracy"]),)
         tested = (test["n"], test["better"], test["worse"], _p(test["p"]), _p(test["p_holm"])) if test else ("-",) * 5
         rows.append((*cells, *map(str, tested)))
@@ -168,13 +171,15 @@ def _comparisons(document: dict) -> list[str]:
     return [f"## Balanced accuracy{against}", table.markdown(), _bullets(notes)]
 
 
-def _compared_with(systems: Sequence[dict]) -> str | None:
+def _compared_with(document: dict) -> str | None:
     """Title and rate of the system that the others were tested against."""
+    systems = document["systems"]
     name = next((system["against"]["system"] for system in systems if system.get("against")), None)
     for system in systems:
         if name == label(system["system"], system["rate"]):
             rate = system["rate"]
-            return title(system["system"]) if rate is None else f"{title(system['system'])} at {rate:g}"
+            name = title(system["system"], titles_of(document))
+            return name if rate is None else f"{name} at {rate:g}"
     return name
 
 
@@ -190,7 +195,12 @@ def _rotations(document: dict) -> list[str]:
     rows = []
     for system in turned:
         found = system["rotations"]
-        cells = (title(system["system"]), rate_text(system["rate"]), str(system["n"]), percent(system["accuracy"]))
+        cells = (
+            title(system["system"], titles_of(document)),
+            rate_text(system["rate"]),
+            str(system["n"]),
+            percent(system["accuracy"]),
+        )
         cells += (percent(found["consistent"]), percent(found["letter_bias"]))
         rows.append((*cells, *(percent(system["letters"].get(letter, 0.0)) for letter in letters)))
     header = ("System", "PR", "n", "Accuracy %", "Consistent %", "Letter bias %", *(f"{name} %" for name in letters))
@@ -210,7 +220,7 @@ def _costs(document: dict) -> list[str]:
         counts = (cost["tf"], cost["tm"], cost["sa"], cost["prefill_flop"] / 1e12)
         cells = (str(cost["audio_tokens"]), rate_text(cost["rate"]), *(f"{count:#.4g}" for count in counts))
         share = percent(None if whole is None else cost["prefill_flop"] / whole)
-        systems.setdefault((*cells, share), []).append(title(cost["system"]))
+        systems.setdefault((*cells, share), []).append(title(cost["system"], titles_of(document)))
     if not systems:
         return []
     header = ("Tokens", "PR", "TF (TFLOP)", "TM (GB)", "SA (GB)", "Prefill (TFLOP)", "of Original %", "Systems")
@@ -264,7 +274,7 @@ def _breakdown(document: dict, key: str, words: str, name_of: Callable[..., str]
     for part in parts:
         found = {(b["low"], b["high"]): b for b in part["bins"]}
         cells = (_bin_text(found.get(edges)) for edges in bins)
-        rows.append((title(part["system"]), rate_text(part["rate"]), *cells))
+        rows.append((title(part["system"], titles_of(document)), rate_text(part["rate"]), *cells))
     table = Table(("System", "PR", *(name_of(*edges) for edges in bins)), rows)
     note = "Accuracy %, its 95 % Wilson interval, and n."
     return [f"## Accuracy by {words}", table.markdown(), note]

@@ -5,21 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from speechprune.scoring import paper
 
-TITLES = {  # as the paper has them; they spare a command that only scores the import of torch
-    "original": "Original",
-    "full": "Full",
-    "rap": "RAP",
-    "rac": "RAC",
-    "phase1": "Phase 1 only",
-    "phase2": "Phase 2 only",
-    "speechprune": "SpeechPrune",
-    "oracle": "Oracle",
-}
 CSV_HEADER = (
     "system",
     "rate",
@@ -58,14 +49,22 @@ _TEX = {
 }
 
 
-def title(system: str) -> str:
-    """The name a reader expects, e.g. ``SpeechPrune`` for ``speechprune``: a pruner's ``title``; other names stay."""
-    if system in TITLES:
-        return TITLES[system]
-    from speechprune.pruners import all_pruners  # needs torch: only worth its seconds for an unknown name
+def title(system: str, titles: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The name a reader expects, e.g. ``SpeechPrune`` for ``speechprune``: a pruner's ``title``; other names stay.
 
-    pruner = all_pruners().get(system)
-    return pruner.title if pruner else system
+    ``titles``: score.json's, which decode wrote; they spare a command that only scores the import of torch.
+    """
+    if system in titles:
+        return titles[system]
+    from speechprune.decoding.systems import methods  # needs torch
+
+    method = methods().get(system)
+    return method.title if method else system
+
+
+def titles_of(*documents: dict) -> dict[str, str]:
+    """{system: title} of experiments, as score.json has them."""
+    return {name: text for document in documents for name, text in document.get("titles", {}).items()}
 
 
 def escape(text: str) -> str:
@@ -154,7 +153,12 @@ def results_table(document: dict) -> Table:
     rows = []
     for system in document["systems"]:
         accuracy, hard = _paper(document, system)
-        cells = (title(system["system"]), rate_text(system["rate"]), dash(system["tokens"]), str(system["n"]))
+        cells = (
+            title(system["system"], titles_of(document)),
+            rate_text(system["rate"]),
+            dash(system["tokens"]),
+            str(system["n"]),
+        )
         cells += (percent(system["accuracy"]), percent_range(system["ci95"]))
         cells += (percent_range(system.get("ci95_recording")), accuracy, str(system["hard"]["n"]))
         cells += (percent(system["hard"]["accuracy"]), hard, percent(system["evidence_recall"]))
@@ -188,7 +192,9 @@ def table_one(*documents: dict) -> Table:
             theirs = f"{subset}: {paper_header(document)}"
             header += [f"{subset}: n", f"{subset}: %", f"{subset}: 95 % CI", theirs]
             optional.append(theirs)
-    rows = [(title(name), rate_text(rate), *_cells_one(documents, name, rate)) for name, rate in keys]
+    rows = [
+        (title(name, titles_of(*documents)), rate_text(rate), *_cells_one(documents, name, rate)) for name, rate in keys
+    ]
     constants = []
     for document in documents:
         constant = document["constant_letter"]
@@ -234,13 +240,13 @@ def table_two(documents: Sequence[dict]) -> Table:
         keys = dict.fromkeys((s["system"], s["rate"]) for s in found if s["system"] in ("original", "speechprune"))
         for key in sorted(keys, key=lambda key: (key[0], key[1] or 0.0)):
             cells = [cell for name in sets for cell in _cells_two(mine.get(name), model, *key)]
-            rows.append((model, title(key[0]), rate_text(key[1]), *cells))
+            rows.append((model, title(key[0], titles_of(*documents)), rate_text(key[1]), *cells))
     ours = {paper.family(document["model"]) for document in documents}
     for family, (pruned_at, corpora) in paper.TABLE_2.items():
         if family not in ours and any(name in corpora for name in sets):
             for place, key in enumerate((("original", None), ("speechprune", pruned_at))):
                 cells = [cell for name in sets for cell in ("-", "-", "-", corpora.get(name, ("-", "-"))[place])]
-                rows.append((f"{family} (the paper)", title(key[0]), rate_text(key[1]), *cells))
+                rows.append((f"{family} (the paper)", title(key[0], titles_of(*documents)), rate_text(key[1]), *cells))
     return Table(tuple(header), rows).without_empty_columns(*optional)
 
 

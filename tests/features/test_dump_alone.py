@@ -12,7 +12,7 @@ from speechprune.data.cuts import write_cuts
 
 
 def test_states_are_loaded_without_the_module_that_extracts(tmp_path: Path):
-    write_cuts(tmp_path / "cuts.jsonl.gz", make_corpus(tmp_path, 1, 0.5))
+    write_cuts(tmp_path / "cuts.jsonl.gz", make_corpus(tmp_path, 1, 2.0))
     extract(tmp_path)
     script = """
 import sys
@@ -22,4 +22,4 @@ print(load_states(cut).shape, "speechprune.features.extract" in sys.modules)
 """
     words = [sys.executable, "-c", script, str(tmp_path / "dump")]
     result = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert result.stdout == "(13, 4) False\n", result.stderr
+    assert result.stdout == "(50, 4) False\n", result.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import logging
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +14,16 @@ import jinja2
 from markupsafe import Markup
 
 from speechprune.common.files import Problem, atomic_write
-from speechprune.decoding.hypotheses import read_hypotheses
+from speechprune.decoding.hypotheses import current_questions, read_hypotheses
 from speechprune.report.captions import CAPTIONS, Caption
-from speechprune.report.figures import read_scores
 from speechprune.report.page import RECORDINGS
 from speechprune.report.page.explorer import explore
 from speechprune.report.page.sample import HOW
 from speechprune.report.page.sections import sections
+from speechprune.scoring.document import read_scores
 from speechprune.scoring.results import results_markdown
+
+log = logging.getLogger(__name__)
 
 STYLES = ("base.css", "page.css", "explorer.css", "timeline.css")
 # One script, in this order.
@@ -50,7 +53,11 @@ def write_page(exp: str | Path, cuts: str | Path | None = None, recordings: int 
     if "systems" not in document:
         raise ValueError(f"{exp / 'score.json'}: not of one experiment; give the folder of one model and one set")
     problems: list[Problem] = []
-    rows = read_hypotheses(exp, problems)
+    found = read_hypotheses(exp, problems, current_questions(exp, cuts))
+    problems += found.problems(exp)
+    for problem in found.problems(exp):
+        log.warning("%s", problem)
+    rows = found.rows
     explorer = explore(rows, cuts, recordings) if cuts is not None and recordings else None
     errors = [(row["error"], row["id"]) for row in rows if row["error"] is not None]
     results, *others = sections(results_markdown(document, errors, [str(problem) for problem in problems]))
