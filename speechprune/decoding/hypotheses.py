@@ -13,7 +13,7 @@ import numpy as np
 from speechprune.common.files import Problem, read_numbered, shown
 from speechprune.common.reading import read_json
 from speechprune.decoding.expected import NAME, cut_files, cut_questions, cut_rows, read_expected
-from speechprune.decoding.rows import Left, Question, Verdict, hypothesis_files, label, row_problem
+from speechprune.decoding.rows import UNVERIFIED, Left, Question, Verdict, hypothesis_files, label, row_problem
 
 
 def pack_tokens(indices: Sequence[int] | np.ndarray, total: int) -> str:
@@ -60,12 +60,14 @@ class Hypotheses:
     unverified: int = 0
 
     def problems(self, folder: str | Path) -> Iterator[Problem]:
-        """One entry for rows left out, and one for unverified ones."""
+        """One entry for the rows that were left out, if there are any."""
         if self.left:
             yield Problem(str(folder), "version", f"{self.left}; left out", "rows of now: run stages 2 and 3 again")
+
+    def doubts(self, folder: str | Path) -> Iterator[str]:
+        """One line about the unverified rows, if there are any."""
         if self.unverified:
-            named = f"{self.unverified} rows of an earlier speechprune do not say which they answer; unverified"
-            yield Problem(str(folder), "version", named, "")
+            yield f"{folder}: {self.unverified} {UNVERIFIED}; they count, unverified"
 
 
 def read_hypotheses(

@@ -25,7 +25,7 @@ from speechprune.decoding.expected import (
     read_expected,
     recording_names,
 )
-from speechprune.decoding.rows import Left, Question, Verdict, key_of, row_problem
+from speechprune.decoding.rows import UNVERIFIED, Left, Question, Verdict, key_of, row_problem
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class RowCount:
     def __str__(self) -> str:
         text = f"{self.done}/{self.expected} rows"
         text += f"; {self.left}, which decode asks again" if self.left else ""
-        return text + (f"; {self.unverified} rows of an earlier speechprune, unverified" if self.unverified else "")
+        return text + (f"; {self.unverified} {UNVERIFIED}" if self.unverified else "")
 
 
 def count_recordings(cuts_path: str | Path, dump_dir: str | Path) -> tuple[int, int]:

@@ -170,6 +170,8 @@ def row_problem(row: dict, where: str = "") -> Problem | None:
 
 # Which version of a question
 
+UNVERIFIED = "rows of an earlier speechprune do not say which version of their question they answer"
+
 
 class Verdict(IntEnum):
     """Whether a row answers a question as it is now; higher is better."""

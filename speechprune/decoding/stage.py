@@ -27,7 +27,7 @@ from speechprune.decoding.expected import expect
 from speechprune.decoding.folders import FolderOfRows, claim
 from speechprune.decoding.listening import Listening
 from speechprune.decoding.make_rows import make_row
-from speechprune.decoding.rows import Left, Question, questions_of
+from speechprune.decoding.rows import UNVERIFIED, Left, Question, questions_of
 from speechprune.decoding.systems import DecodeConfig, System
 from speechprune.features.dump import check_model, load_states, read_dump, recording_names
 from speechprune.models import SpeechLLM
@@ -144,8 +144,7 @@ def _about_earlier_rows(exp: Path, folders: Collection[FolderOfRows]) -> Iterato
     if left:
         yield Problem(str(exp), "version", f"{left}; asked again", "")
     if unverified := sum(folder.unverified for folder in folders):
-        named = f"{unverified} rows of an earlier speechprune do not say which they answer; kept, unverified"
-        yield Problem(str(exp), "version", named, "")
+        yield Problem(str(exp), "version", f"{unverified} {UNVERIFIED}; they stay, unverified", "")
 
 
 def _decode_recording(

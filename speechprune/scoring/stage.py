@@ -78,7 +78,7 @@ class _Experiment:
             log.warning("%s", problem)
         controls = {label(s.name, s.rate) for s in read_systems(folder) if s.audio != "recording"}
         self.systems = score(rows, against, controls)
-        for doubt in doubts(rows, self.systems):
+        for doubt in [*found.doubts(folder), *doubts(rows, self.systems)]:
             log.warning("%s", doubt)
         if undecoded := expected - {row["id"] for row in rows}:
             log.warning("%s", undecoded_text(str(cuts), len(expected), len(undecoded)))

@@ -106,7 +106,7 @@ def test_a_row_without_error_supersedes_one_with_error_and_else_the_first_wins(t
     write_rows(tmp_path, [row(0, "rap", 0.4, "D"), row(1, "rap", 0.4, "A"), error_row(2, "rap", 0.4)], "hyp.2.jsonl")
     write_rows(tmp_path, [row(0, "rap", 0.2), row(0, "full")])
     problems: list[Problem] = []
-    rows = read_hypotheses(tmp_path, problems)
+    rows = read_hypotheses(tmp_path, problems).rows
     assert problems == []
     assert [(r["system"], r["rate"], r["id"], r["prediction"]) for r in rows] == [
         ("full", None, "test-0000-q0", "A"),
@@ -120,7 +120,7 @@ def test_a_row_without_error_supersedes_one_with_error_and_else_the_first_wins(t
 def test_hypotheses_are_found_at_any_depth_and_other_files_are_not_read(tmp_path):
     write_rows(tmp_path / "deep" / "er", [row(0, "full")])
     write_rows(tmp_path, [row(1, "full")], "notes.jsonl")
-    assert [r["id"] for r in read_hypotheses(tmp_path, [])] == ["test-0000-q0"]
+    assert [r["id"] for r in read_hypotheses(tmp_path, []).rows] == ["test-0000-q0"]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_row_that_breaks_the_form_is_reported_and_left_out(tmp_path, field, va
     path = tmp_path / "hyp.1.jsonl"
     path.write_text(json.dumps(row(1, "full")) + "\n" + json.dumps(row(0, "full") | {field: value}) + "\n")
     problems: list[Problem] = []
-    assert [r["id"] for r in read_hypotheses(tmp_path, problems)] == ["test-0001-q0"]
+    assert [r["id"] for r in read_hypotheses(tmp_path, problems).rows] == ["test-0001-q0"]
     assert [(p.where, p.field) for p in problems] == [(f"{path}:2", field)]
 
 
@@ -144,7 +144,7 @@ def test_a_row_without_a_prediction_key_is_no_unparsed_answer(tmp_path):
     del broken["prediction"]
     write_rows(tmp_path, [broken])
     problems: list[Problem] = []
-    assert read_hypotheses(tmp_path, problems) == []
+    assert read_hypotheses(tmp_path, problems).rows == []
     assert "prediction: missing" in str(problems[0])
 
 

@@ -55,8 +55,8 @@ def write_page(exp: str | Path, cuts: str | Path | None = None, recordings: int 
     problems: list[Problem] = []
     found = read_hypotheses(exp, problems, current_questions(exp, cuts))
     problems += found.problems(exp)
-    for problem in found.problems(exp):
-        log.warning("%s", problem)
+    for line in [*found.problems(exp), *found.doubts(exp)]:
+        log.warning("%s", line)
     rows = found.rows
     explorer = explore(rows, cuts, recordings) if cuts is not None and recordings else None
     errors = [(row["error"], row["id"]) for row in rows if row["error"] is not None]
