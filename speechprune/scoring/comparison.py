@@ -83,14 +83,14 @@ class Seconds:
 
     Attributes:
         recordings: of the recordings, each once for each row; heard, dropped, truncated: parts of it.
-        ratio: share that was not heard, in [0, 1]; None where no row knows.
+        ratio: share that was not heard, in [0, 1].
     """
 
     recordings: float
     heard: float
     dropped: float
     truncated: float
-    ratio: float | None
+    ratio: float
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class SystemScore:
         letters: {letter: share of the readable predictions}.
         against: the paired test, None for the system compared with and where that is absent.
         rotations: None without ``permute``.
-        seconds: what was heard of the recordings; None in score.json of earlier versions.
+        seconds: what was heard of the recordings; None where no row knows, as in silence or in old rows.
         unpruned: questions whose recording is so short that the rate removed nothing.
     """
 
@@ -178,8 +178,10 @@ def _rotation_score(questions: dict[str, list[dict]]) -> RotationScore | None:
     return RotationScore(fraction(mean(consistent)), fraction(away / total / 2) if total else None)
 
 
-def _seconds(rows: list[dict], whole: bool) -> Seconds:
+def _seconds(rows: list[dict], whole: bool) -> Seconds | None:
     found = Listening.of(rows, whole)
+    if not found.rows:
+        return None
     sums = (found.recordings, found.heard, found.dropped, found.truncated)
     return Seconds(*(round(value, 3) for value in sums), fraction(found.ratio))
 

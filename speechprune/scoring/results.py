@@ -286,8 +286,8 @@ def _bin_text(found: dict | None) -> str:
     return f"{percent(found['accuracy'])} ({percent_range(found['ci95'])}; {found['n']})"
 
 
-def _position(low: float, high: float) -> str:
-    return f"{100 * low:g} to {100 * high:g} % of the recording"
+def _position(low: float, high: float | None) -> str:
+    return f"{100 * low:g} to {100 * (1 if high is None else high):g} % of the recording"
 
 
 def _duration(low: float, high: float | None) -> str:
