@@ -319,7 +319,7 @@ def _cut(script: dict, folder: Path) -> MonoCut:
         channel=0,
         recording=recording,
         supervisions=supervisions,
-        custom={"scenario": script["scenario"], "questions": questions},
+        custom={"corpus": "mini_sir", "scenario": script["scenario"], "questions": questions},
     )
 
 

@@ -156,8 +156,8 @@ def score(exps: tuple[Path, ...], cuts: Path | None, against: str | None, model:
 
     An EXP is the folder of one model and one set, such as exp/mini/test.
     """
-    from speechprune.decoding.hypotheses import titles
     from speechprune.scoring.stage import write_comparison, write_results
+    from speechprune.scoring.titles import read_titles
 
     options = {"--cuts": cuts, "--against": against, "--model": model, "--out": out}
     given = [part for name, value in options.items() if value is not None for part in (name, str(value))]
@@ -166,7 +166,7 @@ def score(exps: tuple[Path, ...], cuts: Path | None, against: str | None, model:
         scores = write_results(exps[0], line, against, cuts, out, model)
         count = f"{len(scores)} system{'' if len(scores) == 1 else 's'}"
         logging.info("%s scored: %s", count, (out or exps[0]) / "RESULTS.md")
-        if verdict := _verdict(scores, titles(exps[0])):
+        if verdict := _verdict(scores, read_titles(exps[0])):
             logging.info("%s", verdict)
         return
     if out is None:
@@ -182,7 +182,7 @@ def score(exps: tuple[Path, ...], cuts: Path | None, against: str | None, model:
 
 def _verdict(scores: list[SystemScore], titles: dict[str, str]) -> str:
     """SpeechPrune at the middle one of its rates beside what it is to beat: those of the three that have a score."""
-    from speechprune.scoring.tables import title
+    from speechprune.scoring.titles import title
 
     scored = [score for score in scores if score.accuracy is not None]
     pruned = [score for score in scored if score.system == "speechprune"]  # rates ascend

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedConfig
 
+from speechprune.common.markdown import aligned_table
 from speechprune.costs.count import count_parameters, load_config, recording, true_costs
 from speechprune.costs.encoder import encoder_cost
 from speechprune.costs.llm import CONVENTIONS, decoder_shape, speech_config, table1_costs
@@ -181,14 +182,14 @@ def format_profile(result: dict) -> str:
         f"{result['model']} ({result['model_type']}): {_amount(first['parameters'])} parameters, "
         f"{_amount(first['weights_bytes'])}B in fp16; {result['text_tokens']} text tokens",
         "As Table I counts:",
-        _table(["PR", "tokens", *columns], paper),
+        aligned_table(["PR", "tokens", *columns], paper),
         "True counts, in FLOP, and the KV cache in bytes (fp16):",
-        _table(["PR", "tokens", *TRUE.values()], true),
+        aligned_table(["PR", "tokens", *TRUE.values()], true),
     ]
     if first["not_counted"]:
         parts.append(f"The total lacks encoder, projector and pruner: {first['not_counted']}")
     if rows[0]["measured"]:
-        parts += [_measured_title(rows[0]["measured"]), _table(*_measured_table(labels, rows))]
+        parts += [_measured_title(rows[0]["measured"]), aligned_table(*_measured_table(labels, rows))]
     return "\n\n".join(parts)
 
 
@@ -217,12 +218,3 @@ def _amount(value: int | None) -> str:
         return "-"
     power = min(5, (len(str(value)) - 1) // 3)
     return f"{value / 1000**power:#.4g}".rstrip(".") + " " + " kMGTP"[power] if power else str(value)
-
-
-def _table(head: list[str], body: list[list[str]]) -> str:
-    lines = [head, ["-" * len(name) for name in head], *body]
-    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
-    lines[1] = ["-" * (width - 1) + ":" for width in widths]
-    return "\n".join(
-        "| " + " | ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
-    )

@@ -3,7 +3,8 @@
 ``cut.custom["questions"]`` is a list of
 ``{"id": "<recording id>-q<k>", "question": str, "choices": [str, ...], "answer": index, "evidence": spans or None}``
 with spans ``[{"start": seconds, "duration": seconds}, ...]`` counted from the recording's start; ``distractors``, where
-a question has them, are spans that say wrong choices. Other custom fields
+a question has them, are spans that say wrong choices. ``custom["corpus"]``, where it is known, names the recipe that
+the cut comes from: rows carry it on, and tables of several corpora go by it. Other custom fields
 (``scenario``, ``topic``, ``hard``, ...) and further keys of a question are the corpus' own.
 """
 
@@ -112,7 +113,10 @@ def validate_cut(cut: MonoCut) -> list[Problem]:
     found.expect(_is_id(cut.id), "id", cut.id, "a non-empty text without blanks and '/'")
     end = _validate_recording(cut, found)
     _validate_supervisions(cut, end, found)
-    questions = (cut.custom if isinstance(cut.custom, dict) else {}).get("questions")
+    custom = cut.custom if isinstance(cut.custom, dict) else {}
+    corpus, questions = custom.get("corpus"), custom.get("questions")
+    named = corpus is None or (_is_text(corpus) and corpus.isprintable())
+    found.expect(named, "corpus", corpus, "the name of a corpus, or none")
     if found.expect(isinstance(questions, list), "questions", questions, "a list"):
         for i, question in enumerate(questions):
             if found.expect(isinstance(question, dict), f"questions[{i}]", question, "an object"):

@@ -160,11 +160,6 @@ def read_systems(folder: str | Path) -> list[SystemFacts]:
     return found
 
 
-def titles(folder: str | Path) -> dict[str, str]:
-    """{system: how tables print it} of the systems below ``folder`` that say so."""
-    return {system.name: system.title for system in read_systems(folder) if system.title}
-
-
 def replaced_audio(folder: str | Path) -> dict[str, str]:
     """{label: "silence" or "none"} of the systems below ``folder`` that hear nothing of the recording."""
     return {label(s.name, s.rate): s.audio for s in read_systems(folder) if s.audio in ("silence", "none")}

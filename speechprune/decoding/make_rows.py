@@ -30,6 +30,7 @@ def make_row(
     recall, precision = _evidence_kept(reply, total, model.frame_rate) if answered and heard else (None, None)
     rotation = {} if system.permute == "none" else {"rotation": reply.question["rotation"]}
     text = {} if system.mode == "logprob" else {"reply": reply.text}
+    corpus = cut.custom.get("corpus")
     spoken = {"resynthesised": str(engine)} if (engine := cut.custom.get("resynthesised")) else {}
     return {
         "id": reply.question["id"],
@@ -37,6 +38,7 @@ def make_row(
         "system": system.name,
         "rate": system.rate,
         "model": plain(model.name),
+        "corpus": plain(corpus) if isinstance(corpus, str) and corpus else None,
         "set": plain(set_name),
         "prediction": _prediction(reply) if answered else None,
         "answer": _answer(reply.question),

@@ -131,6 +131,8 @@ def _verdicts(folder: Path, questions: dict[str, Question]) -> dict[tuple, Verdi
 
 def _hash(row: dict) -> str:
     """``source_hash`` of a cut as this toolkit writes it."""
+    if isinstance(row.get("custom"), dict):
+        row = row | {"custom": {key: value for key, value in row["custom"].items() if key != "corpus"}}
     return hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -135,6 +135,7 @@ _FIELDS: dict[str, _Check] = {
 }
 _OPTIONAL: dict[str, _Check] = {  # rows of earlier versions and of others lack them
     "recording": _TEXT,
+    "corpus": (_or_null(_is_text), "null or the name of a corpus"),
     "total_tokens": _TOKENS,
     "duration": (_or_null(lambda value: _is_number(value, _MANY)), "null or seconds"),
     "reply": _ANY,

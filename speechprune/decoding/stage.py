@@ -80,7 +80,7 @@ def decode(
 ) -> DecodeSummary:
     """Write the missing rows of ``exp_dir/<system>/hyp.<job>.jsonl``, one per question and system.
 
-    A row has id, recording, system, rate, model, set, prediction (letter; null where a generated reply names no
+    A row has id, recording, system, rate, model, corpus, set, prediction (letter; null where a generated reply names no
     choice), answer (letter), choice_logprobs (list; null in mode generate), reply (text, in mode generate), tokens
     (number kept), total_tokens, duration (of the recording, seconds), kept (which: ``hypotheses.unpack_tokens``; null
     where the recording is not heard), evidence_recall (share of the evidence's tokens kept, or null),

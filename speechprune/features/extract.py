@@ -184,4 +184,7 @@ def _distinct(cuts: Iterable[MonoCut], problems: list[Problem]) -> dict[str, Mon
 
 
 def _hash(cut: MonoCut) -> str:
-    return hashlib.sha256(json.dumps(cut.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+    row = cut.to_dict()
+    if isinstance(row.get("custom"), dict):  # dumps from before cuts had a corpus stay valid
+        row = row | {"custom": {key: value for key, value in row["custom"].items() if key != "corpus"}}
+    return hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:16]

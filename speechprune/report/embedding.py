@@ -25,7 +25,7 @@ from speechprune.features.dump import check_model, load_states, read_dump
 from speechprune.models import SpeechLLM
 from speechprune.prompts import QUERIES, query_text
 from speechprune.report.figures import RC, add_legend, save
-from speechprune.scoring.tables import title
+from speechprune.scoring.titles import read_titles, title
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +40,13 @@ class Panel:
     """What one system keeps of the N audio tokens.
 
     Attributes:
-        system, rate: as in the hypotheses.
+        title: of the system.
+        rate: as in the hypotheses.
         kept: (N,) bool.
         right: whether its answer is the right one.
     """
 
-    system: str
+    title: str
     rate: float
     kept: np.ndarray
     right: bool
@@ -81,7 +82,7 @@ class Scene:
         if self.evidence.any():
             sentence = f", {(panel.kept & self.evidence).sum()} of {self.evidence.sum()} of the key sentence"
         counts = f"keeps {panel.kept.sum():,} of {len(panel.kept):,} tokens{sentence}"
-        return f"{title(panel.system)}: {'right' if panel.right else 'wrong'} answer\n{counts}"
+        return f"{panel.title}: {'right' if panel.right else 'wrong'} answer\n{counts}"
 
 
 def draw_embeddings(exp: Path, dump: Path, model: SpeechLLM, out: Path) -> list[Path]:
@@ -120,7 +121,8 @@ def read_scene(exp: Path, dump: Path, model: SpeechLLM) -> Scene | None:
     query = _query_of(exp, row, model)
     cut, question = _asked(cuts, row, dump)
     states = load_states(cut)
-    panels = [Panel(r["system"], r["rate"], _kept(r, len(states), exp), _right(r)) for r in found]
+    titles = read_titles(exp)
+    panels = [Panel(title(r["system"], titles), r["rate"], _kept(r, len(states), exp), _right(r)) for r in found]
     spans = question.get("evidence") or []
     return Scene(
         question=row["id"],

@@ -10,13 +10,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from speechprune.common.files import Problem, atomic_write, shown
-from speechprune.decoding.hypotheses import current_questions, read_hypotheses, read_systems, replaced_audio, titles
+from speechprune.decoding.hypotheses import current_questions, read_hypotheses, read_systems, replaced_audio
 from speechprune.decoding.rows import hypothesis_files, label
 from speechprune.scoring import giveaways, results, tables
 from speechprune.scoring.breakdown import Asked, by_duration, by_position, read_asked
 from speechprune.scoring.comparison import SystemScore, score
 from speechprune.scoring.doubts import doubts, undecoded_text, unpruned_text
 from speechprune.scoring.tally import chance, constant_letter, missing_questions
+from speechprune.scoring.titles import read_titles, title
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,14 @@ def _one_set(folder: Path, rows: list[dict]) -> str:
     if len(sets) > 1:
         raise ValueError(f"{folder}: {len(sets)} sets ({', '.join(map(str, sets))}); score one at a time")
     return sets[0].resolve().name
+
+
+def _one_corpus(folder: Path, rows: list[dict]) -> str | None:
+    """The corpus that the rows are about, None where none of them says; ValueError where they name several."""
+    corpora = sorted({row["corpus"] for row in rows if row.get("corpus") is not None})
+    if len(corpora) > 1:
+        raise ValueError(f"{folder}: hypotheses of {len(corpora)} corpora ({', '.join(corpora)}); score one at a time")
+    return corpora[0] if corpora else None
 
 
 class _Experiment:
@@ -86,9 +95,12 @@ class _Experiment:
             log.warning("%s", unpruned)
         self.errors = [(row["error"], row["id"]) for row in rows if row["error"] is not None]
         recordings = {row.get("recording") for row in rows}
+        titles = read_titles(folder)
         self.document = {
             "systems": [asdict(system) for system in self.systems],
+            "titles": {system.system: title(system.system, titles) for system in self.systems},
             "model": rows[0]["model"],
+            "corpus": _one_corpus(folder, rows),
             "set": name,
             "command": command,
             "questions": len({row["id"] for row in rows}),
@@ -106,7 +118,6 @@ class _Experiment:
                 "questions": len(found.left.questions),
                 "unverified": found.unverified,
             },
-            "titles": titles(folder),
             **_about_the_benchmark(rows, asked, replaced_audio(folder)),
         }
 
@@ -148,7 +159,7 @@ def write_results(
         many errors or unreadable replies (``doubts``) are logged.
     Raises:
         FileNotFoundError: no such cuts.
-        ValueError: no usable row at all, rows of several models or sets, no system called ``against``.
+        ValueError: no usable row at all, rows of several models, corpora or sets, no system called ``against``.
     """
     folder = Path(folder)
     experiment = _Experiment(folder, command, against, None if cuts is None else Path(cuts))
@@ -185,20 +196,21 @@ def write_comparison(
     """Score several folders; write score.json, table1.{csv,tex}, table2.{csv,tex} and RESULTS.md into ``out``.
 
     Args:
-        folders: each of one model and one set, no pair of model and set twice.
+        folders: each of one model and one set of one corpus, none of these three twice.
         out, command, against: as in ``write_results``.
     Returns:
         the folders' documents, as score.json's "experiments" has them.
     Raises:
-        ValueError: as ``write_results``, or two folders of the same model and set.
+        ValueError: as ``write_results``, or two folders of the same model, corpus and set.
     """
     experiments = [_Experiment(Path(folder), command, against, None) for folder in folders]
     documents = [experiment.document for experiment in experiments]
-    seen: dict[tuple[str, str], str | Path] = {}
+    seen: dict[tuple[str, str | None, str], str | Path] = {}
     for folder, document in zip(folders, documents, strict=True):
-        key = document["model"], document["set"]
+        model, corpus, name = key = document["model"], document["corpus"], document["set"]
         if key in seen:
-            raise ValueError(f"{seen[key]} and {folder}: both are model {key[0]} on set {key[1]}; give one of them")
+            told = f" of {corpus}" if corpus else ", and their rows name no corpus, as those of earlier versions"
+            raise ValueError(f"{seen[key]} and {folder}: both are model {model} on set {name}{told}; give one of them")
         seen[key] = folder
     first, second = tables.table_one(*documents), tables.table_two(documents)
     _write(

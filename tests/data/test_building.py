@@ -173,3 +173,11 @@ def test_describe(tmp_path, wav):
     assert json.dumps(found.durations) == "[40.0, 40.0, 40.0]"
     with pytest.raises(ValueError, match="no cuts"):
         describe([])
+
+
+def test_cuts_name_their_corpus_also_those_made_before(tmp_path):
+    items = [item("test-0", 1)]
+    before = build_cuts(tmp_path / "test", items, [], progress=False)
+    assert "corpus" not in next(iter(before)).custom
+    after = build_cuts(tmp_path / "test", items, [], progress=False, corpus="mine")
+    assert [cut.custom["corpus"] for cut in after] == ["mine"]

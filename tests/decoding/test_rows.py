@@ -15,11 +15,12 @@ from hypothesis import given
 from speechprune.common.files import Shard
 from speechprune.data.cuts import validate_cuts
 from speechprune.decoding.expected import NAME, read_expected
-from speechprune.decoding.hypotheses import current_questions, read_hypotheses, titles
+from speechprune.decoding.hypotheses import current_questions, read_hypotheses
 from speechprune.decoding.progress import count_rows
 from speechprune.decoding.rows import questions_of, row_problem, turned
 from speechprune.decoding.stage import decode
 from speechprune.scoring.stage import write_results
+from speechprune.scoring.titles import read_titles
 
 VALID = row(0, "full") | {"kept": None, "duration": 4.0, "version": "0" * 16, "audio_hash": None, "rotation": 1}
 
@@ -97,7 +98,7 @@ def test_a_systems_title_stands_in_its_folder(tmp_path, dump, model):
     systems = ["full", {"name": "quiet", "method": "full", "audio": "silence"}, {"method": "oracle", "rates": [0.2]}]
     config = config_of(tmp_path, systems=[*systems, {"method": "rap", "rates": [0.2]}])
     run(dump, tmp_path / "exp", config, model)
-    assert titles(tmp_path / "exp") == {"full": "Full", "quiet": "quiet", "oracle": "Oracle", "rap": "RAP"}
+    assert read_titles(tmp_path / "exp") == {"full": "Full", "quiet": "quiet", "oracle": "Oracle", "rap": "RAP"}
     path = tmp_path / "exp" / "rap_0.2" / "config.json"
     described = json.loads(path.read_text())
     write_results(tmp_path / "exp", "score")

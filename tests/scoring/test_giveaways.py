@@ -9,6 +9,7 @@ import pytest
 from helpers.fakes import make_cut
 from helpers.hypotheses import error_row, row, write_rows
 
+from speechprune.common.markdown import escape
 from speechprune.data.cuts import write_cuts
 from speechprune.decoding.hypotheses import read_hypotheses
 from speechprune.scoring import giveaways, tally
@@ -16,7 +17,6 @@ from speechprune.scoring.breakdown import Asked, by_duration, by_position, read_
 from speechprune.scoring.comparison import score
 from speechprune.scoring.stage import write_results
 from speechprune.scoring.stats import wilson
-from speechprune.scoring.tables import escape
 
 
 def turned(number: int, rotation: int, prediction: str | None, system: str = "full", **changes) -> dict:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -171,7 +170,9 @@ def test_score_json_has_the_agreed_form(tmp_path):
     none = [round(bound, 6) for bound in wilson(0, 4)]
     assert document == {
         "systems": [original, rap],
+        "titles": {"original": "Original", "rap": "RAP"},
         "model": "mini",
+        "corpus": None,
         "set": "test",
         "command": "speechprune score exp/mini/test",
         "questions": 4,
@@ -182,7 +183,6 @@ def test_score_json_has_the_agreed_form(tmp_path):
         "missing": {},
         "unusable_lines": 0,
         "versions": {"left_out": 0, "questions": 0, "unverified": 0},
-        "titles": {},
         "resynthesised": [],
         "benchmark": [
             {"name": 'Constant letter "A"', "n": 4, "accuracy": 1.0, "ci95": every},
