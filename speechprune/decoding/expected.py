@@ -143,16 +143,16 @@ def expect(exp: Path, dump: Path, configuration: str, folders: Folders) -> dict[
     another way.
     """
     state = dump_state(dump)  # before the dump is read: what is added meanwhile is then seen as a change
-    questions = dump_questions(dump)
     exp.mkdir(parents=True, exist_ok=True)
     with _locked(exp):
         try:
-            others = _read(exp).configurations
+            before = _read(exp)
         except (FileNotFoundError, ValueError):
-            others = {}
+            before = Expected("", {})
+        questions = before.questions if before.state == state else dump_questions(dump)
         kept = {
             name: theirs
-            for name, theirs in others.items()
+            for name, theirs in before.configurations.items()
             if all(folders.get(folder, setting) == setting for folder, setting in theirs.items())
         }
         where = os.path.relpath(dump.resolve(), exp.resolve())

@@ -104,11 +104,15 @@ def count_rows(
     expected = read_expected(exp, dump)
     if name not in expected.configurations:
         raise ValueError(f"{exp / NAME}: decode has not begun with {config} as it is now; run stage 3 (decode)")
+    folders = {folder: setting["permute"] == "cyclic" for folder, setting in expected.configurations[name].items()}
+    wanted = {
+        rotated: {key for question in expected.questions.values() for key in question.keys(rotated)}
+        for rotated in set(folders.values())
+    }
     done = total = unverified = 0
     left = Left()
-    for folder, setting in expected.configurations[name].items():
-        rotated = setting["permute"] == "cyclic"
-        asked = {key for question in expected.questions.values() for key in question.keys(rotated)}
+    for folder, rotated in folders.items():
+        asked = wanted[rotated]
         found = _verdicts(exp / folder, expected.questions)
         counted = {key for key in asked & found.keys() if found[key] is not Verdict.OTHER}
         for key in asked & found.keys() - counted:
@@ -124,8 +128,9 @@ def _verdicts(folder: Path, questions: dict[str, Question]) -> dict[tuple, Verdi
     for path in folder.glob("hyp.*.jsonl"):
         for row in read_jsonl(path, []):
             if row_problem(row) is None and row["id"] in questions:
-                key = key_of(row)
-                found[key] = max(found.get(key, Verdict.OTHER), questions[row["id"]].verdict(row))
+                key, verdict = key_of(row), questions[row["id"]].verdict(row)
+                if key not in found or verdict > found[key]:
+                    found[key] = verdict
     return found
 
 

@@ -90,6 +90,10 @@ def plain(text: str) -> str:
 # What makes a row valid
 
 
+_NUMBER = int, float  # checked a million times by `progress`
+_MANY = 10**9
+
+
 def _is_text(value: object) -> bool:
     if not isinstance(value, str) or not value:
         return False
@@ -101,49 +105,58 @@ def _is_name(value: object) -> bool:
 
 
 def _is_number(value: object, high: float) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= high
+    return isinstance(value, _NUMBER) and not isinstance(value, bool) and 0 <= value <= high
+
+
+def _is_share(value: object) -> bool:
+    return value is None or _is_number(value, 1)
+
+
+def _is_amount(value: object) -> bool:
+    return value is None or _is_number(value, _MANY)
 
 
 def _is_logprobs(value: object) -> bool:
+    if value is None:
+        return True
     if not isinstance(value, list) or len(value) > len(LETTERS):
         return False
-    return all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in value)
+    return all(isinstance(v, _NUMBER) and not isinstance(v, bool) and math.isfinite(v) for v in value)
 
 
-def _or_null(valid: Callable[[object], bool]) -> Callable[[object], bool]:
-    return lambda value: value is None or valid(value)
+def _is_said(value: object) -> bool:
+    return value is None or isinstance(value, str)
 
 
 _Check = tuple[Callable[[object], bool], str]
-_MANY = 10**9
 _TEXT: _Check = _is_text, "a non-empty text without control characters"
 _NAME: _Check = _is_name, "a printable, non-empty string"
-_SHARE: _Check = _or_null(lambda value: _is_number(value, 1)), "null or a number in [0, 1]"
-_TOKENS: _Check = _or_null(lambda value: _is_number(value, _MANY)), "null or a number of tokens"
-_ANY: _Check = _or_null(lambda value: isinstance(value, str)), "null or a text"
+_SHARE: _Check = _is_share, "null or a number in [0, 1]"
+_TOKENS: _Check = _is_amount, "null or a number of tokens"
+_SAID: _Check = _is_said, "null or a text"
 _FIELDS: dict[str, _Check] = {
     "id": _TEXT,
     "system": _NAME,
     "model": _TEXT,
     "answer": (_is_name, "a letter"),
     "rate": _SHARE,
-    "prediction": (_or_null(_is_name), "null or a letter"),
-    "choice_logprobs": (_or_null(_is_logprobs), f"null or a list of at most {len(LETTERS)} finite numbers"),
+    "prediction": (lambda value: value is None or _is_name(value), "null or a letter"),
+    "choice_logprobs": (_is_logprobs, f"null or a list of at most {len(LETTERS)} finite numbers"),
     "tokens": _TOKENS,
     "evidence_recall": _SHARE,
-    "error": (_or_null(lambda value: isinstance(value, str) and bool(value)), "null or a message"),
+    "error": (lambda value: value is None or (isinstance(value, str) and bool(value)), "null or a message"),
 }
 _OPTIONAL: dict[str, _Check] = {  # rows of earlier versions and of others lack them
     "recording": _TEXT,
-    "corpus": (_or_null(_is_text), "null or the name of a corpus"),
+    "corpus": (lambda value: value is None or _is_text(value), "null or the name of a corpus"),
     "total_tokens": _TOKENS,
-    "duration": (_or_null(lambda value: _is_number(value, _MANY)), "null or seconds"),
-    "reply": _ANY,
-    "kept": (_ANY[0], "null or what pack_tokens gives"),
+    "duration": (_is_amount, "null or seconds"),
+    "reply": _SAID,
+    "kept": (_is_said, "null or what pack_tokens gives"),
     "evidence_precision": _SHARE,
-    "resynthesised": _ANY,
-    "version": _ANY,
-    "audio_hash": _ANY,
+    "resynthesised": _SAID,
+    "version": _SAID,
+    "audio_hash": _SAID,
     "rotation": (
         lambda value: type(value) is int and 0 <= value < len(LETTERS),
         f"a whole number from 0 to {len(LETTERS) - 1}",
