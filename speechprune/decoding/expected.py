@@ -11,21 +11,20 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar
 
-from speechprune.common.files import atomic_write, read_jsonl
+from speechprune.common.files import atomic_write
 from speechprune.common.reading import read_json
 from speechprune.decoding.rows import Question, questions_of
+from speechprune.features.lines import custom_of, dump_state, latest_cuts, recording_names
 
 NAME = "expected.json"
 _FORMAT = 1
 _AGAIN = "run stage 3 (decode), which writes it when it starts and answers only what is missing"
-Kept = TypeVar("Kept")
 Folders = dict[str, dict[str, str]]  # {folder: {"permute": .., "mode": ..}}
 
 
@@ -52,11 +51,18 @@ def identity(table: object, settings: dict[str, str] | None = None) -> str:
     ``batch_tokens`` is no part: it changes no row.
     """
     asked = {key: value for key, value in table.items() if key != "batch_tokens"} if isinstance(table, dict) else table
-    text = json.dumps([asked, settings or {}], sort_keys=True, default=str)
+    text = json.dumps([_ordered(asked), _ordered(settings or {})], default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-# A dump, read as lines of JSON
+def _ordered(value: object) -> object:
+    """Mappings as pairs in the order of their keys, which YAML allows to be of any kind."""
+    if isinstance(value, dict):
+        return sorted(([repr(key), _ordered(one)] for key, one in value.items()), key=lambda pair: pair[0])
+    return [_ordered(one) for one in value] if isinstance(value, list) else value
+
+
+# The questions of a dump
 
 
 def dump_questions(dump: str | Path) -> dict[str, Question]:
@@ -67,29 +73,9 @@ def dump_questions(dump: str | Path) -> dict[str, Question]:
         ValueError: ``recordings.json`` is damaged.
     """
     dump = Path(dump)
-    listed = recording_names(dump)
+    listed = set(recording_names(dump))
     found = latest_cuts(dump, cut_questions)
-    return {question.id: question for name in sorted(listed & found.keys()) for question in found[name]}
-
-
-def latest_cuts(dump: Path, keep: Callable[[dict], Kept]) -> dict[str, Kept]:
-    """{recording: what ``keep`` makes of its line in the dump}, which may itself hold the time of every word.
-
-    Of several lines about one recording the highest revision counts, as ``features.read_dump`` takes them.
-    """
-    latest: dict[str, tuple[tuple[int, bool], Kept]] = {}
-    for row in cut_rows(sorted(dump.glob("cuts.*.jsonl"))):
-        custom = custom_of(row)
-        revision = custom.get("revision", 0)
-        rank = revision if isinstance(revision, int) else 0, "audio_tokens" in custom
-        if row["id"] not in latest or rank > latest[row["id"]][0]:
-            latest[row["id"]] = rank, keep(row)
-    return {name: kept for name, (_, kept) in latest.items()}
-
-
-def custom_of(row: dict) -> dict:
-    """The custom fields in a cut's JSON."""
-    return row["custom"] if isinstance(row.get("custom"), dict) else {}
+    return {question.id: question for name in sorted(found.keys() & listed) for question in found[name]}
 
 
 def cut_questions(row: dict, samples: Mapping[str, str | None] = MappingProxyType({})) -> list[Question]:
@@ -97,40 +83,6 @@ def cut_questions(row: dict, samples: Mapping[str, str | None] = MappingProxyTyp
     custom = custom_of(row)
     audio_hash = custom.get("audio_hash") or samples.get(row["id"])
     return [Question.of(row["id"], question, audio_hash) for question in questions_of(row["id"], custom)]
-
-
-def recording_names(dump: Path) -> set[str]:
-    """The recordings that stage 2 has found in its cuts.
-
-    Raises:
-        FileNotFoundError, ValueError: ``recordings.json`` is missing, or damaged.
-    """
-    path = dump / "recordings.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"no audio tokens in {dump}: {path.name} is missing; run stage 2 (features)")
-    names = read_json(path, list, "run stage 2 (features) again")
-    if not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{path} holds something else than names; run stage 2 (features) again")
-    return set(names)
-
-
-def cut_files(path: Path) -> list[Path]:
-    """The files of a cuts folder, or the one file."""
-    return sorted([*path.glob("cuts*.jsonl"), *path.glob("cuts*.jsonl.gz")]) if path.is_dir() else [path]
-
-
-def cut_rows(files: Iterable[Path]) -> Iterator[dict]:
-    """The JSON of the cuts in ``files``; lines that are none are passed over."""
-    for file in files:
-        for row in read_jsonl(file, []):
-            if row.get("type") == "MonoCut" and isinstance(row.get("id"), str):
-                yield row
-
-
-def dump_state(dump: str | Path) -> dict[str, list[int]]:
-    """{file: [bytes, time of its last change in ns]}: a dump that has not changed has the same state."""
-    files = [Path(dump) / "recordings.json", *sorted(Path(dump).glob("cuts.*.jsonl"))]
-    return {path.name: [(stat := path.stat()).st_size, stat.st_mtime_ns] for path in files if path.is_file()}
 
 
 # The file

@@ -12,8 +12,9 @@ import numpy as np
 
 from speechprune.common.files import Problem, read_numbered, shown
 from speechprune.common.reading import read_json
-from speechprune.decoding.expected import NAME, cut_files, cut_questions, cut_rows, read_expected
+from speechprune.decoding.expected import NAME, cut_questions, read_expected
 from speechprune.decoding.rows import UNVERIFIED, Left, Question, Verdict, hypothesis_files, label, row_problem
+from speechprune.features.lines import cut_files, cut_rows
 
 
 def pack_tokens(indices: Sequence[int] | np.ndarray, total: int) -> str:

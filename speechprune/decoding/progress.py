@@ -15,17 +15,9 @@ from pathlib import Path
 
 from speechprune.common.files import read_jsonl
 from speechprune.common.reading import read_yaml
-from speechprune.decoding.expected import (
-    NAME,
-    custom_of,
-    cut_files,
-    cut_rows,
-    identity,
-    latest_cuts,
-    read_expected,
-    recording_names,
-)
+from speechprune.decoding.expected import NAME, identity, read_expected
 from speechprune.decoding.rows import UNVERIFIED, Left, Question, Verdict, key_of, row_problem
+from speechprune.features.lines import custom_of, cut_files, cut_rows, latest_cuts, recording_names
 
 
 @dataclass(frozen=True)
@@ -70,7 +62,7 @@ def count_recordings(cuts_path: str | Path, dump_dir: str | Path) -> tuple[int, 
     if not hashes:
         raise FileNotFoundError(f"no cuts in {path}; run stage 1 (prepare)")
     stored = latest_cuts(dump, lambda row: custom_of(row).get("source_hash", ""))
-    listed = recording_names(dump) if (dump / "recordings.json").is_file() else None
+    listed = set(recording_names(dump)) if (dump / "recordings.json").is_file() else None
     strange = listed is not None and not listed.issuperset(hashes)
     if strange or any(stored.get(name, own) != own for name, own in hashes.items()):
         hashes = _exact_hashes(path)

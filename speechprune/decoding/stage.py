@@ -29,7 +29,8 @@ from speechprune.decoding.listening import Listening
 from speechprune.decoding.make_rows import make_row
 from speechprune.decoding.rows import UNVERIFIED, Left, Question, questions_of
 from speechprune.decoding.systems import DecodeConfig, System
-from speechprune.features.dump import check_model, load_states, read_dump, recording_names
+from speechprune.features.dump import check_model, load_states, read_dump
+from speechprune.features.lines import recording_names
 from speechprune.models import SpeechLLM
 
 log = logging.getLogger(__name__)

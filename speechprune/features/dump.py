@@ -12,9 +12,9 @@ from lhotse import MonoCut
 from lhotse.array import TemporalArray
 
 from speechprune.common.files import Problem, atomic_write
-from speechprune.common.reading import read_json
 from speechprune.data.cuts import read_cuts
 from speechprune.features import archives  # noqa: F401 - Lhotse learns to read them
+from speechprune.features.lines import recording_names
 
 if TYPE_CHECKING:
     from speechprune.models.base import SpeechLLM
@@ -47,21 +47,6 @@ def read_dump(dump_dir: str | Path, problems: list[Problem], only: Collection[st
         if isinstance(tokens, TemporalArray):
             tokens.array.storage_path = str(_beside(tokens, dump))
     return [cuts[name] for name in sorted(wanted & cuts.keys())]
-
-
-def recording_names(dump_dir: str | Path) -> list[str]:
-    """Sorted ids of all recordings that belong to a dump, those that are still missing included.
-
-    Raises:
-        FileNotFoundError: no dump there.
-    """
-    listing = Path(dump_dir) / "recordings.json"
-    if not listing.is_file():
-        raise FileNotFoundError(f"no audio tokens in {dump_dir}: {listing.name} is missing; run stage 2 (features)")
-    names = read_json(listing, list, way_out := "run stage 2 (features) again")
-    if not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{listing} holds something else than names; {way_out}")
-    return sorted(set(names))
 
 
 def load_states(cut: MonoCut) -> np.ndarray:

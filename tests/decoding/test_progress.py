@@ -244,10 +244,12 @@ print(sorted({{"torch", "lhotse", "numpy", "transformers"}} & sys.modules.keys()
         (["decode", "none", "exp", "--config", "decode.yaml"], "run stage 2 (features)"),
         (["decode", "dump", "exp", "--config", "none.yaml"], "none.yaml"),
         (["decode", "dump", "exp", "--config", "cuts.jsonl"], "cuts.jsonl is not YAML"),
+        (["decode", "dump", "exp", "--config", "keys.yaml"], "decode has not begun with keys.yaml"),
     ],
 )
 def test_wrong_words(stage, monkeypatch, words, message):
     monkeypatch.chdir(stage)
+    Path("keys.yaml").write_text("{systems: [{method: rap, 3: 4, 2024-01-01: 5}], null: 1}")
     result = CliRunner().invoke(main, ["progress", *words])
     assert result.exit_code != 0
     assert message in result.output
