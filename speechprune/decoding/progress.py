@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from speechprune.common.files import read_jsonl
 from speechprune.common.reading import read_yaml
@@ -20,29 +20,46 @@ from speechprune.decoding.rows import UNVERIFIED, Left, Question, Verdict, key_o
 from speechprune.features.lines import custom_of, cut_files, cut_rows, latest_cuts, recording_names
 
 
-@dataclass(frozen=True)
-class RowCount:
-    """Rows of stage 3: ``str()`` gives ``9210/12400 rows``, and what is to be said about versions.
+class RecordingCount(NamedTuple):
+    """Recordings of stage 2: ``str()`` gives ``80/80 recordings, 3 failed``.
 
     Attributes:
-        done: rows that are there, each once; expected: how many there will be.
+        done: those that the dump holds as they are now; failed: of these, those that could not be encoded.
+        expected: those of the cuts.
+    """
+
+    done: int
+    expected: int
+    failed: int
+
+    def __str__(self) -> str:
+        return f"{self.done}/{self.expected} recordings" + (f", {self.failed} failed" if self.failed else "")
+
+
+class RowCount(NamedTuple):
+    """Rows of stage 3: ``str()`` gives ``9210/12400 rows, 3 failed``, and what is to be said about versions.
+
+    Attributes:
+        done: rows that are there, each once; failed: of these, those with an error.
+        expected: how many there will be.
         left: those that answer another version of their question, and are not among the done.
         unverified: rows among the done that do not say which version they answer.
     """
 
     done: int
     expected: int
+    failed: int
     left: Left
     unverified: int
 
     def __str__(self) -> str:
-        text = f"{self.done}/{self.expected} rows"
+        text = f"{self.done}/{self.expected} rows" + (f", {self.failed} failed" if self.failed else "")
         text += f"; {self.left}, which decode asks again" if self.left else ""
         return text + (f"; {self.unverified} {UNVERIFIED}" if self.unverified else "")
 
 
-def count_recordings(cuts_path: str | Path, dump_dir: str | Path) -> tuple[int, int]:
-    """Stage 2: recordings of the cuts that the dump holds as they are now, and recordings of the cuts.
+def count_recordings(cuts_path: str | Path, dump_dir: str | Path) -> RecordingCount:
+    """Stage 2: recordings of the cuts that the dump holds as they are now.
 
     A line of the dump counts by its ``source_hash``, which is that of the cut's JSON as this toolkit writes it. What
     this cannot settle, a cut that another program wrote or that has changed since, or one that the stage did not take
@@ -61,12 +78,13 @@ def count_recordings(cuts_path: str | Path, dump_dir: str | Path) -> tuple[int, 
             hashes[row["id"]] = _hash(row)
     if not hashes:
         raise FileNotFoundError(f"no cuts in {path}; run stage 1 (prepare)")
-    stored = latest_cuts(dump, lambda row: custom_of(row).get("source_hash", ""))
+    stored = latest_cuts(dump, lambda row: (custom_of(row).get("source_hash", ""), "audio_tokens" in custom_of(row)))
     listed = set(recording_names(dump)) if (dump / "recordings.json").is_file() else None
     strange = listed is not None and not listed.issuperset(hashes)
-    if strange or any(stored.get(name, own) != own for name, own in hashes.items()):
+    if strange or any(stored[name][0] != own for name, own in hashes.items() if name in stored):
         hashes = _exact_hashes(path)
-    return sum(stored.get(name) == own for name, own in hashes.items()), len(hashes)
+    encoded = [stored[name][1] for name, own in hashes.items() if name in stored and stored[name][0] == own]
+    return RecordingCount(len(encoded), len(hashes), encoded.count(False))
 
 
 def count_rows(
@@ -101,28 +119,32 @@ def count_rows(
         rotated: {key for question in expected.questions.values() for key in question.keys(rotated)}
         for rotated in set(folders.values())
     }
-    done = total = unverified = 0
+    done = total = failed = unverified = 0
     left = Left()
     for folder, rotated in folders.items():
         asked = wanted[rotated]
-        found = _verdicts(exp / folder, expected.questions)
-        counted = {key for key in asked & found.keys() if found[key] is not Verdict.OTHER}
+        found = _states(exp / folder, expected.questions)
+        counted = {key for key in asked & found.keys() if found[key][0] is not Verdict.OTHER}
         for key in asked & found.keys() - counted:
             left.add(key[0])
         done, total = done + len(counted), total + len(asked)
-        unverified += sum(found[key] is Verdict.UNVERIFIED for key in counted)
-    return RowCount(done, total, left, unverified)
+        failed += sum(not found[key][1] for key in counted)
+        unverified += sum(found[key][0] is Verdict.UNVERIFIED for key in counted)
+    return RowCount(done, total, failed, left, unverified)
 
 
-def _verdicts(folder: Path, questions: dict[str, Question]) -> dict[tuple, Verdict]:
-    """{key: the best verdict on its rows} over the rows of all jobs; the last line may be one that is being written."""
-    found: dict[tuple, Verdict] = {}
+def _states(folder: Path, questions: dict[str, Question]) -> dict[tuple, tuple[Verdict, bool]]:
+    """{key: (the best verdict on its rows, whether such a one is an answer)} over the rows of all jobs.
+
+    The last line of a file may be one that is being written.
+    """
+    found: dict[tuple, tuple[Verdict, bool]] = {}
     for path in folder.glob("hyp.*.jsonl"):
         for row in read_jsonl(path, []):
             if row_problem(row) is None and row["id"] in questions:
-                key, verdict = key_of(row), questions[row["id"]].verdict(row)
-                if key not in found or verdict > found[key]:
-                    found[key] = verdict
+                key, state = key_of(row), (questions[row["id"]].verdict(row), row["error"] is None)
+                if key not in found or state > found[key]:
+                    found[key] = state
     return found
 
 

@@ -67,6 +67,7 @@ def test_rows(tmp_path, dump, model):
         ("system", "rap"),
         ("rate", 0.6),
         ("model", "tiny"),
+        ("corpus", None),
         ("set", "dump"),
         ("prediction", "ABCD"[logprobs.index(max(logprobs))]),
         ("answer", "A"),

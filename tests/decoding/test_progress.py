@@ -190,25 +190,26 @@ def test_rows_of_recordings_that_the_dump_has_no_more_do_not_count(stage):
 
 
 def test_recordings(tmp_path):
-    cuts = make_corpus(tmp_path, 3, 0.5)
+    cuts = make_corpus(tmp_path, 3, 2.5)
     write_cuts(tmp_path / "cuts.jsonl.gz", cuts)
     paths = tmp_path / "cuts.jsonl.gz", tmp_path / "dump"
-    assert count_recordings(*paths) == (0, 3)
+    assert count_recordings(*paths) == (0, 3, 0)
     extract(tmp_path, shard="1/2")
-    assert count_recordings(*paths) == (2, 3)
+    assert count_recordings(*paths) == (2, 3, 0)
     Path(cuts[1].recording.sources[0].source).unlink()
     extract(tmp_path, shard="2/2")
-    assert count_recordings(*paths) == (3, 3)  # what cannot be read has its line
+    assert count_recordings(*paths) == (3, 3, 1)  # what cannot be read has its line
+    assert str(count_recordings(*paths)) == "3/3 recordings, 1 failed"
 
     cuts[0].custom["scenario"] = "lecture"
     write_cuts(tmp_path / "cuts.jsonl.gz", cuts)
-    assert count_recordings(*paths) == (2, 3)  # stage 2 would encode it again
+    assert count_recordings(*paths) == (2, 3, 1)  # stage 2 would encode it again
     extract(tmp_path)
-    assert count_recordings(*paths) == (3, 3)
+    assert count_recordings(*paths) == (3, 3, 1)
 
 
 def test_recordings_of_cuts_that_another_program_wrote(tmp_path):
-    cuts = make_corpus(tmp_path, 2, 0.5)
+    cuts = make_corpus(tmp_path, 2, 2.5)
     lines = [cut.to_dict() for cut in cuts]
     lines[0]["start"] = 0  # Lhotse makes it 0.0
     lines += [{"id": "broken", "type": "MonoCut"}, {"id": "other", "type": "MultiCut"}, lines[1]]
@@ -216,7 +217,7 @@ def test_recordings_of_cuts_that_another_program_wrote(tmp_path):
     (tmp_path / "cuts" / "cuts.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines) + "{\n")
     shutil.copytree(tmp_path / "cuts", tmp_path / "cuts.jsonl.gz")  # where `extract` looks
     extract(tmp_path)
-    assert count_recordings(tmp_path / "cuts", tmp_path / "dump") == (2, 2)
+    assert count_recordings(tmp_path / "cuts", tmp_path / "dump") == (2, 2, 0)
 
 
 def test_the_command_needs_neither_torch_nor_lhotse(stage):
@@ -224,13 +225,13 @@ def test_the_command_needs_neither_torch_nor_lhotse(stage):
     script = f"""
 import sys
 from speechprune.cli import main
-from speechprune.common.files import Shard
 for words in {words}:
     main(["progress", *words], standalone_mode=False)
 print(sorted({{"torch", "lhotse", "numpy", "transformers"}} & sys.modules.keys()))
 """
     result = subprocess.run([sys.executable, "-c", script], cwd=stage, capture_output=True, text=True, check=True)
-    assert result.stdout.splitlines() == ["{}/{} rows".format(*counted(stage)), "4/4 recordings", "[]"]
+    rows_done = "{}/{} rows, 37 failed".format(*counted(stage))
+    assert result.stdout.splitlines() == [rows_done, "4/4 recordings, 2 failed", "[]"]
 
 
 @pytest.mark.parametrize(
