@@ -175,9 +175,9 @@ def test_describe(tmp_path, wav):
         describe([])
 
 
-def test_cuts_name_their_corpus_also_those_made_before(tmp_path):
-    items = [item("test-0", 1)]
+def test_cuts_name_their_corpus_also_those_made_before(tmp_path, wav):
+    items = [Item("test-0", "x:1", 0, lambda: cut("test-0", wav))]
     before = build_cuts(tmp_path / "test", items, [], progress=False)
     assert "corpus" not in next(iter(before)).custom
     after = build_cuts(tmp_path / "test", items, [], progress=False, corpus="mine")
-    assert [cut.custom["corpus"] for cut in after] == ["mine"]
+    assert [found.custom["corpus"] for found in after] == ["mine"]

@@ -18,6 +18,14 @@ from speechprune.cli import main
 from speechprune.report.page.write import SCRIPTS, STYLES, write_page
 
 
+def test_the_page_is_called_by_corpus_and_set(tmp_path):
+    cuts = make_cuts(tmp_path, 1)
+    exp = make_experiment(tmp_path, [given | {"corpus": "spiral"} for given in rows_of(cuts)])
+    page = Page(write_page(exp))
+    assert page.text.startswith("SPIRAL, mini: results")
+    assert "the paper's (Qwen2-Audio)" in page.text
+
+
 def test_figures_are_embedded_in_their_order(tmp_path):
     cuts = make_cuts(tmp_path, 1)
     exp = make_experiment(tmp_path, rows_of(cuts))

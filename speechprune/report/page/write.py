@@ -23,6 +23,7 @@ from speechprune.report.page.sample import HOW
 from speechprune.report.scores import read_scores
 from speechprune.scoring.blocks import Notes, Table
 from speechprune.scoring.heard import heard_sections
+from speechprune.scoring.published import set_title
 from speechprune.scoring.results import results_sections
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ def write_page(exp: str | Path, cuts: str | Path | None = None, recordings: int 
     results, *others = results_sections(document, errors, [str(problem) for problem in problems])
     html = _template("page.html").render(
         model=document["model"],
-        name=document["set"],
+        name=set_title(document),
         command=document["command"],
         facts=_facts(document),
         spoken=", ".join(document.get("resynthesised", [])),
