@@ -41,14 +41,17 @@ choose_command() {
 
 # run_jobs LOG STAGE ARGUMENT ...: `speechprune STAGE ARGUMENT ...` runs nj times at once, each on its share.
 run_jobs() {
-  local log=$1 options=() threads=$(($(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN) / nj))
+  local log=$1 options=() bar=() threads=$(($(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN) / nj))
   shift
   if [[ $cmd == local ]]; then # the jobs share the cores; elsewhere, those of this machine say nothing
     export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
+    if [[ -t 2 ]]; then # where the first job's log is shown as it grows
+      bar=(--progress)
+    fi
   else
     options=(--progress-command "$(quoted speechprune progress "$@")")
   fi
-  run "${options[@]}" "JOB=1:$nj" "$log" speechprune "$@" --model "$model" --job "JOB/$nj"
+  run "${options[@]}" "JOB=1:$nj" "$log" speechprune "$@" "${bar[@]}" --model "$model" --job "JOB/$nj"
 }
 
 # run WORD ...: the job command with these words; detached, its job waits for the one submitted before.

@@ -15,6 +15,7 @@ from speechprune.cli.base import (
     command,
     with_model,
     with_progress,
+    with_urls,
 )
 
 if TYPE_CHECKING:
@@ -112,13 +113,14 @@ def bench(
 
 @command
 @click.argument("cuts", type=PATH)
-def validate(cuts: Path) -> None:
+@with_urls
+def validate(cuts: Path, urls: bool) -> None:
     """Check that CUTS (a file or a folder of them) keep the cut contract; print every broken promise."""
     from speechprune.data.cuts import Problem, read_cuts, validate_cuts
 
     problems: list[Problem] = []
     found = list(read_cuts(cuts, problems))
-    problems += validate_cuts(found)
+    problems += validate_cuts(found, ("file", "url") if urls else ("file",))
     for problem in problems:
         click.echo(problem)
     if problems:
@@ -132,14 +134,13 @@ def validate(cuts: Path) -> None:
 def describe(cuts: Path, picture: Path | None) -> None:
     """Count what is in CUTS and draw durations and places of evidence."""
     from speechprune.data.cuts import Problem, read_cuts
-    from speechprune.data.describe import check_picture, draw
-    from speechprune.data.describe import describe as count
+    from speechprune.data.describe import check_picture, describe_cuts, draw
 
     folder = cuts if cuts.is_dir() else cuts.parent
     picture = picture or folder / "description.png"
     check_picture(picture)
     problems: list[Problem] = []
-    found = count(read_cuts(cuts, problems))
+    found = describe_cuts(read_cuts(cuts, problems), problems)
     for problem in problems:
         logging.warning("%s", problem)
     click.echo(found)

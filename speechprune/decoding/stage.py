@@ -8,7 +8,6 @@ any way goes on where it was, with any number of jobs.
 from __future__ import annotations
 
 import logging
-import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -17,10 +16,10 @@ from pathlib import Path
 
 import torch
 from lhotse import MonoCut
-from tqdm import tqdm
 
 from speechprune.common.errors import explain
 from speechprune.common.files import Problem, Shard, open_append, shown
+from speechprune.common.meter import Meter
 from speechprune.decoding.answering import Answerer
 from speechprune.decoding.batches import Reply
 from speechprune.decoding.expected import expect
@@ -76,7 +75,7 @@ def decode(
     config: DecodeConfig,
     model: SpeechLLM,
     shard: Shard = _WHOLE,
-    progress: bool = True,
+    progress: bool | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> DecodeSummary:
     """Write the missing rows of ``exp_dir/<system>/hyp.<job>.jsonl``, one per question and system.
@@ -100,7 +99,7 @@ def decode(
         config: the systems.
         model: the Speech LLM.
         shard: which part of the recordings; jobs may run at the same time.
-        progress: show a bar on stderr.
+        progress: True for a bar on stderr, False for none; None as ``Meter`` has it.
         stop: asked before each recording; once it says True, the rest is left to another run.
     Raises:
         FileNotFoundError: there is no dump.
@@ -127,7 +126,7 @@ def decode(
         }
         summary.problems += _about_earlier_rows(exp, rows.values())
         answerer = Answerer(model, config.batch_tokens)
-        for cut in tqdm(cuts, f"decode {shard}", unit="rec", disable=not progress, file=sys.stderr):
+        for cut in Meter(cuts, f"decode {shard}", "recordings", progress):
             _decode_recording(cut, dump.resolve().name, rows, answerer, summary, stop)
         summary.heard = sum((folder.heard for folder in rows.values()), Listening())
     return summary

@@ -36,18 +36,20 @@ def dump(tmp_path_factory, model) -> Path:
     return make_dump(folder, make_recordings(folder, (2.0, 1.5, 1.0)), model)
 
 
-@pytest.mark.parametrize("spoken", ["espeak\nng", " \x1b[31m", "x" * 400, 7, ["a", "b"], {"engine": None}, True])
+@pytest.mark.parametrize(
+    "spoken", ["espeak-ng", "x" * 400, "espeak\nng", " \x1b[31m", 7, ["a", "b"], {"a": None}, True]
+)
 def test_what_validate_accepts_every_stage_accepts(tmp_path, model, spoken, caplog):
     cuts = make_recordings(tmp_path, (1.0,))
     cuts[0].custom |= {"resynthesised": spoken}
-    assert validate_cuts(cuts) == []
+    accepted = validate_cuts(cuts) == []
     dump, config = make_dump(tmp_path, cuts, model), config_of(tmp_path, systems=["full"])
-    assert run(dump, tmp_path / "exp", config, model)[0].done == 3
-    assert len(merged(tmp_path / "exp")) == 3
+    (summary,) = run(dump, tmp_path / "exp", config, model)
+    assert (summary.done, summary.failed) == ((3, 0) if accepted else (0, 3))
+    assert len(merged(tmp_path / "exp")) == 3  # no row is lost on the way
     (score,) = write_results(tmp_path / "exp", "score", cuts=tmp_path / "cuts.jsonl")
-    assert score.n == 3
-    assert "another" not in caplog.text
-    assert run(dump, tmp_path / "exp", config, model)[0].skipped == 3
+    assert (score.n, score.errors) == (summary.done, summary.failed)
+    assert run(dump, tmp_path / "exp", config, model)[0].skipped == summary.done
 
 
 def test_rows_of_cuts_that_break_every_promise_are_rows(tmp_path, model):
