@@ -125,7 +125,7 @@ def decode(
     mode: str | None,
     load: Callable[[], SpeechLLM],
     shard: Shard,
-    progress: bool,
+    progress: bool | None,
 ) -> None:
     """Stage 3: prune and answer; hypotheses into EXP/<system>/hyp.<job>.jsonl. Resumes where it stopped.
 

@@ -84,7 +84,7 @@ def bench(
     as_json: bool,
     out: Path | None,
     load: Loader,
-    progress: bool,
+    progress: bool | None,
 ) -> None:
     """Measure speed on this machine: sweep, an hour of audio, pruning's own cost and, with a GPU, the prefill.
 
@@ -104,7 +104,7 @@ def bench(
     from speechprune.bench import bench as run
     from speechprune.common.files import atomic_write
 
-    result = run(lines or tuple(TITLES), load, load.words(), cuts, recordings, repeats, progress)
+    result = run(lines or tuple(TITLES), load, load.words(), cuts, recordings, repeats, progress is not False)
     click.echo(json.dumps(result) if as_json else format_bench(result))
     if out is not None:
         with atomic_write(out) as file:
@@ -177,7 +177,7 @@ def train_mini(data: Path, out: Path, config: Path | None, parts: tuple[str, ...
 def progress(
     stage: str, source: Path, target: Path, config: Path | None, permute: str | None, mode: str | None
 ) -> None:
-    """Print how much of stage 2 or 3 is done, as DONE/EXPECTED recordings or rows of all systems, and how many failed.
+    """Print how much of stage 2 or 3 is done, as DONE/EXPECTED recordings, or rows of all systems, and what failed.
 
     \b
     speechprune progress features CUTS DUMP

@@ -43,10 +43,10 @@ def in_processes(function: Callable[..., Result], tasks: Iterable[tuple], proces
 def _end_with_parent() -> None:
     """In a worker: wait for the parent's end beside the work. Ctrl-C is the parent's business."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
 
     def watch() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
+        if parent := multiprocessing.parent_process():
+            wait([parent.sentinel])
+            os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

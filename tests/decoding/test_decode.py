@@ -76,7 +76,7 @@ def test_rows(tmp_path, dump, model):
         ("duration", 4.0),
         ("error", None),
         ("version", version_of(questions("test-0000")[0])),
-        ("audio_hash", None),
+        ("audio_hash", row["audio_hash"]),
         ("source_hash", row["source_hash"]),
     ]
     assert len(logprobs) == 4
@@ -174,7 +174,7 @@ def test_a_system_added_later_costs_only_itself(tmp_path, dump, model, monkeypat
 
 def test_the_bar_goes_to_stderr_and_only_when_asked(tmp_path, dump, model, capsys):
     config = config_of(tmp_path, systems=["original"])
-    decode(dump, tmp_path / "exp", config, model)
+    decode(dump, tmp_path / "exp", config, model, progress=True)
     out, err = capsys.readouterr()
     assert out == ""
     assert "decode 1/1: 100%" in err
