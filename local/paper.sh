@@ -85,9 +85,9 @@ done
 experiments=()
 for corpus in ${corpora//,/ }; do
   case $corpus in
-    spiral) set=test options=(--tts "$tts") corpus_dir=$spiral_dir ;;
-    dream_tts) set=test_60s options=(--tts "$tts") corpus_dir=$dream_tts_dir ;;
-    cn_college_listen) set=test_60s options=() corpus_dir=$cn_college_listen_dir ;; # no transcript to speak
+    spiral) set=test spoken=$tts corpus_dir=$spiral_dir ;;
+    dream_tts) set=test_60s spoken=$tts corpus_dir=$dream_tts_dir ;;
+    cn_college_listen) set=test_60s spoken="" corpus_dir=$cn_college_listen_dir ;; # no transcript to speak
   esac
   first=$stage
   for asked in qwen2_audio diva; do
@@ -100,7 +100,7 @@ for corpus in ${corpora//,/ }; do
     if ((first <= last)); then
       log "Stages $first to $last of ../$corpus: $model, ${config##*/}"
       "../$corpus/run.sh" --stage "$first" --stop-stage "$last" --sets "$set" --model "$model" --config "$config" \
-        ${corpus_dir:+--corpus-dir "$corpus_dir"} "${options[@]}" --nj "$nj" --cmd "$cmd" --gpus "$gpus"
+        ${corpus_dir:+--corpus-dir "$corpus_dir"} ${spoken:+--tts "$spoken"} --nj "$nj" --cmd "$cmd" --gpus "$gpus"
     fi
     first=$((stage > 2 ? stage : 2)) # the corpus is prepared for all models
   done

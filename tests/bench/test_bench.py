@@ -19,7 +19,7 @@ from speechprune.bench.prefill import format_prefill, measure_prefill
 from speechprune.bench.pruning import format_pruning, measure_pruning
 from speechprune.bench.sizes import PAPER_MS, qwen2_audio_7b
 from speechprune.bench.sweep import SYSTEMS, format_sweep, sweep
-from speechprune.bench.timing import Machine, Times, milliseconds, side_by_side, table
+from speechprune.bench.timing import Machine, Times, milliseconds, side_by_side
 from speechprune.cli import main
 from speechprune.costs.count import count_parameters, pruner_flop, true_costs
 from speechprune.costs.encoder import encoder_cost
@@ -69,7 +69,6 @@ def test_medians_and_quartiles():
     assert times.scaled(2) + times == Times(9.0, 6.0, 12.0, 5)
     assert milliseconds(times.as_dict()) == ["3,000", "2,000 to 4,000"]
     assert milliseconds(times.scaled(0.0123).as_dict()) == ["36.9", "24.6 to 49.2"]
-    assert table(["a", "bb"], [["100", "2"]]) == "|   a | bb |\n| --: | -: |\n| 100 |  2 |"
 
 
 def test_machine_is_named():
