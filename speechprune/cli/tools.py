@@ -193,4 +193,4 @@ def progress(
     if config is None:
         click.echo(count_recordings(source, target))
     else:
-        click.echo("{}/{} rows".format(*count_rows(source, target, config, permute, mode)))
+        click.echo(count_rows(source, target, config, permute, mode))

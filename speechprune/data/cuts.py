@@ -43,12 +43,13 @@ LABELS = ("corpus", "resynthesised")  # custom fields that every row of stage 3 
 _ID = re.compile(r"[^\s/]+")  # ids name Kaldi archive entries
 
 
-def read_cuts(path: str | Path, problems: list[Problem]) -> Iterator[MonoCut]:
+def read_cuts(path: str | Path, problems: list[Problem], only: Collection[str] | None = None) -> Iterator[MonoCut]:
     """The cuts of a file, or of a folder's ``cuts*.jsonl`` and ``cuts*.jsonl.gz`` in the order of their names.
 
     Args:
         path: .jsonl, .jsonl.gz, or a folder.
         problems: gets one entry, ``where`` = "file:line", per line that is no JSON object or no MonoCut.
+        only: ids of the cuts that are wanted; the others cost no more than their JSON.
     Raises:
         FileNotFoundError: no such file, or a folder without cuts.
     """
@@ -66,6 +67,8 @@ def read_cuts(path: str | Path, problems: list[Problem]) -> Iterator[MonoCut]:
                 continue
             if not isinstance(row.get("id"), str):
                 problems.append(Problem(where, "id", shown(row.get("id")), "a text"))
+                continue
+            if only is not None and row["id"] not in only:
                 continue
             try:
                 cut = MonoCut.from_dict(row)

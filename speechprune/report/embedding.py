@@ -19,10 +19,11 @@ from threadpoolctl import threadpool_limits
 from speechprune.common.files import Problem
 from speechprune.common.reading import read_json
 from speechprune.decoding.answering import evidence_mask
-from speechprune.decoding.hypotheses import label, read_hypotheses, unpack_tokens
+from speechprune.decoding.hypotheses import current_questions, read_hypotheses, unpack_tokens
+from speechprune.decoding.rows import label
 from speechprune.features.dump import check_model, load_states, read_dump
 from speechprune.models import SpeechLLM
-from speechprune.prompts import query_text
+from speechprune.prompts import QUERIES, query_text
 from speechprune.report.figures import RC, add_legend, save
 from speechprune.scoring.titles import read_titles, title
 
@@ -111,7 +112,7 @@ def read_scene(exp: Path, dump: Path, model: SpeechLLM) -> Scene | None:
     problems: list[Problem] = []
     cuts = {cut.id: cut for cut in read_dump(dump, problems)}
     check_model(dump, model)
-    found = choose_question(read_hypotheses(exp, problems))
+    found = choose_question(read_hypotheses(exp, problems, current_questions(exp)).rows)
     for problem in problems:
         log.warning("%s", problem)
     if found is None:
@@ -228,6 +229,8 @@ def _query_of(exp: Path, row: dict, model: SpeechLLM) -> str:
     try:
         config = read_json(path)
         query, fingerprint = config["query"], config["fingerprint"]
+        if query not in QUERIES:
+            raise ValueError(f"query {query!r}")
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
             f"{path} does not say how the system was asked ({error}); run stage 3 (decode) again"

@@ -37,6 +37,8 @@ _SYSTEM = {
     "errors": int,
     "letters?": {str: _NUMBER},
     "against?": (None, {"system": str, "n": int, "better": int, "worse": int, "p": _NUMBER, "p_holm": _NUMBER}),
+    "seconds?": (None, dict.fromkeys(("recordings", "heard", "dropped", "truncated", "ratio"), _NUMBER)),
+    "unpruned?": int,
     "rotations?": (None, {"consistent": _MAYBE, "letter_bias": _MAYBE}),
 }
 _BIN = {"low": _NUMBER, "high": _MAYBE, "n": int, "accuracy": _NUMBER, "ci95": _Pair}
@@ -56,6 +58,7 @@ _DOCUMENT = {
     "expected?": (None, {"cuts": str, "questions": int, "undecoded": int}),
     "chance": _MAYBE,
     "resynthesised?": [str],
+    "versions?": {"left_out": int, "questions": int, "unverified": int},
     "constant_letter": {"letter": str, "accuracy": _NUMBER},
     "missing": {str: int},
     "benchmark?": [{"name": str, "n": int, "accuracy": _NUMBER, "ci95": _Pair}],

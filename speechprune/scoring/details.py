@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from speechprune.decoding.hypotheses import label
+from speechprune.decoding.rows import label
 from speechprune.scoring.blocks import Block, Code, Notes, Paragraph, Section, Table, Text
 from speechprune.scoring.cells import percent, percent_range, rate_text
 from speechprune.scoring.tables import title_in

@@ -9,7 +9,7 @@ from speechprune.common.markdown import code_block, escape, one_line
 from speechprune.scoring.blocks import Block, Notes, Paragraph, Section, Strong, Table, Text, as_markdown
 from speechprune.scoring.cells import percent
 from speechprune.scoring.details import details
-from speechprune.scoring.doubts import undecoded_text
+from speechprune.scoring.doubts import undecoded_text, unpruned_text
 from speechprune.scoring.published import published, set_title
 from speechprune.scoring.tables import results_table, table_one, table_two
 
@@ -99,6 +99,8 @@ def _warnings(document: dict) -> list[Paragraph]:
         f"{name} has no row for {absent} of the {document['questions']} questions; run stage 3 again."
         for name, absent in document["missing"].items()
     ]
+    if unpruned := unpruned_text(document):
+        lines.append(f"{unpruned}.")
     return [Paragraph((Strong("Warning:"), f" {line}")) for line in lines]
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from speechprune.common.reading import read_json
-from speechprune.decoding.hypotheses import hypothesis_files
+from speechprune.decoding.hypotheses import read_systems
 
 
 def title(system: str, known: Mapping[str, str] | None = None) -> str:
@@ -20,23 +18,12 @@ def title(system: str, known: Mapping[str, str] | None = None) -> str:
     """
     if known and system in known:
         return known[system]
-    from speechprune.decoding.oracle import Oracle  # these need torch: only worth its seconds for an unknown name
-    from speechprune.pruners import all_pruners
+    from speechprune.decoding.systems import methods  # needs torch: only worth its seconds for an unknown name
 
-    methods: dict[str, Any] = {**all_pruners(), Oracle.name: Oracle}
-    method = methods.get(system)
+    method = methods().get(system)
     return method.title if method else system
 
 
 def read_titles(folder: str | Path) -> dict[str, str]:
     """{system: title} of those systems below ``folder`` whose config.json says it; rows of others may lack one."""
-    found = {}
-    for parent in sorted({path.parent for path in hypothesis_files(folder)}):
-        try:
-            config = read_json(parent / "config.json")
-        except (OSError, ValueError):
-            continue
-        name, shown = config.get("name"), config.get("title")
-        if isinstance(name, str) and isinstance(shown, str):
-            found[name] = shown
-    return found
+    return {system.name: system.title for system in read_systems(folder) if system.title}

@@ -259,7 +259,7 @@ def test_questions_that_the_cuts_lack_or_contradict_are_named(tmp_path):
     cuts[1].custom["questions"][0]["answer"] = 3
     write_cuts(tmp_path / "cuts.jsonl", cuts)
     problems = []
-    asked = read_asked(tmp_path / "cuts.jsonl", read_hypotheses(tmp_path / "test", []), problems)
+    asked = read_asked(tmp_path / "cuts.jsonl", read_hypotheses(tmp_path / "test", []).rows, problems)
     assert list(asked) == ["test-0000-q0"]
     assert asked["test-0000-q0"].transcript == "The bag of Anna is red."
     assert asked["test-0000-q0"].position == pytest.approx(1.25 / 5)

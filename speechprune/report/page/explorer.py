@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from speechprune.common.files import Problem
-from speechprune.decoding.hypotheses import label
+from speechprune.decoding.rows import label
 from speechprune.report.page.answers import Masks, answer
 from speechprune.report.page.sample import choose_recordings
 from speechprune.scoring.breakdown import read_asked
