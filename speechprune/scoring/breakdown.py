@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from speechprune.common.files import Problem
 from speechprune.decoding.rows import questions_of
 from speechprune.prompts import LETTERS
-from speechprune.scoring.tally import by_system, fraction, interval, mean, question_scores
+from speechprune.scoring.tally import by_system, question_scores, scored
 
 if TYPE_CHECKING:
     from lhotse import MonoCut
@@ -142,8 +142,8 @@ def _by(
         bins = []
         for place in range(last + 1):
             inside = [share for name, share in scores.items() if places.get(name) == place]
-            if inside:
+            if both := scored(inside):
                 high = None if math.isinf(edges[place + 1]) else edges[place + 1]
-                bins.append(Bin(edges[place], high, len(inside), fraction(mean(inside)), interval(inside)))
+                bins.append(Bin(edges[place], high, len(inside), *both))
         parts.append(Breakdown(system, rate, bins))
     return parts
