@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedConfig
 
+from speechprune.common.defaults import TEXT_TOKENS
 from speechprune.costs.count import count_parameters, load_config, recording, true_costs
 from speechprune.costs.encoder import encoder_cost
 from speechprune.costs.llm import CONVENTIONS, decoder_shape, speech_config, table1_costs
@@ -104,7 +105,7 @@ def _watch_memory(device: torch.device) -> Callable[[], int | None]:
 def profile(
     model: str | Path,
     audio_tokens: int | None = None,
-    text_tokens: int = 107,
+    text_tokens: int = TEXT_TOKENS,
     seconds: float | None = None,
     load: Callable[[], SpeechLLM] | None = None,
 ) -> dict:
@@ -113,7 +114,7 @@ def profile(
     Args:
         model: "mini", a folder (config.json is enough), or a hub name.
         audio_tokens: what the decoder reads; None for Table I's rows, Original (one window) and ``RATES`` of it.
-        text_tokens: of the prompt with question and choices; 107 is the paper's.
+        text_tokens: of the prompt with question and choices; by default the paper's.
         seconds: the recording's length; by default as many full windows as ``audio_tokens`` need.
         load: gives the model with its weights, to time the prefill with; by default nothing is timed.
     Returns:

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from speechprune.models.base import Prompt, SpeechLLM
-from speechprune.models.batching import Row, position_ids, shared_prefixes
+from speechprune.models.batching import Row, check_length, position_ids, shared_prefixes
 from speechprune.models.loading import ModelFolder
 from speechprune.prompts import letters as letters_of
 from speechprune.pruners.base import FirstLayer
@@ -237,17 +237,14 @@ class DecoderLLM(SpeechLLM):
         sizes = {len(rows) for rows in (audio, prompts, positions, total) if rows is not None}
         if sizes == {0} or len(sizes) != 1:
             raise ValueError(f"{len(audio)} audio rows for {len(prompts)} prompts; every list holds one entry a row")
-        rows = []
+        rows, limit = [], self.max_positions - room
         for row, (tokens, prompt) in enumerate(zip(audio, prompts, strict=True)):
             index, count = (None, None) if positions is None else (positions[row], total[row])
             places = position_ids(prompt, len(tokens), index, count)
-            limit = self.max_positions - room
-            if len(places) and places[-1] >= limit:
-                where = f"row {row}: " if len(prompts) > 1 else ""
-                raise ValueError(
-                    f"{where}{int(places[-1]) + 1} positions ({len(tokens)} audio tokens), but {self.name} reads "
-                    f"{limit} at most; keep fewer audio tokens"
-                )
+            try:
+                check_length(self.name, len(tokens), len(prompt.before) + len(prompt.after), limit, _end(places))
+            except ValueError as error:
+                raise ValueError(f"row {row}: {error}" if len(prompts) > 1 else str(error)) from None
             rows.append(Row(prompt.before, tokens, prompt.after, places))
         return rows
 
@@ -265,6 +262,10 @@ class DecoderLLM(SpeechLLM):
         }
         mask, places = padded.pop("mask"), padded.pop("places")
         return padded, mask, places
+
+
+def _end(places: Tensor) -> int:
+    return int(places[-1]) + 1 if len(places) else 0
 
 
 def linear(projection: nn.Module, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from speechprune.common.defaults import TEXT_TOKENS
 from speechprune.costs.count import load_config, true_costs
 from speechprune.costs.llm import decoder_shape, speech_config, table1_costs
-
-TEXT_TOKENS = 107  # the paper's prompts
 
 
 def system_costs(model: str | Path, systems: Sequence[dict]) -> list[dict]:

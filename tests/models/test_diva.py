@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
+from helpers.speech import CHOICES, QUESTION, RATE, edit_json, noise
 from helpers.speech_configs import TEXT, WHISPER
 from helpers.tiny import tiny_tokenizer
 from safetensors.torch import load_file, save_file
-from test_models import CHOICES, QUESTION, RATE, edit_json, noise
 from tokenizers import AddedToken
 from transformers import (
     LlamaConfig,

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.speech import CHOICES, QUESTION, edit_json, noise
 from helpers.tiny_families import FAMILIES, make_tiny
 from safetensors.torch import load_file, save_file
 from test_model_matrix import read, stock_inputs, stock_logprobs
-from test_models import CHOICES, QUESTION, edit_json, noise
 
 from speechprune import SpeechLLM
 

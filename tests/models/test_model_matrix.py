@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers.speech import CHOICES, QUESTION, RATE, noise
 from helpers.tiny_families import FAMILIES, make_tiny
-from test_models import CHOICES, QUESTION, RATE, noise
 
 from speechprune import SpeechLLM
 from speechprune.common.registry import subclasses
