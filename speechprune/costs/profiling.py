@@ -12,10 +12,11 @@ import torch
 from transformers import PreTrainedConfig
 
 from speechprune.common.defaults import TEXT_TOKENS
-from speechprune.costs.count import count_parameters, load_config, recording, true_costs
+from speechprune.costs.count import count_parameters, recording, true_costs
 from speechprune.costs.encoder import encoder_cost
 from speechprune.costs.llm import CONVENTIONS, decoder_shape, speech_config, table1_costs
 from speechprune.models.base import Prompt, SpeechLLM
+from speechprune.models.folder import ModelFolder
 
 RATES = (0.2, 0.4, 0.6, 0.8)  # Table I's
 WARM_UP = 2  # runs that are not timed
@@ -124,9 +125,11 @@ def profile(
     Raises:
         FileNotFoundError, ValueError: no such model, or one that cannot be counted; the message says why.
     """
-    config = speech_config(load_config(model))
+    folder = ModelFolder.open(model, weights=False)
+    config = speech_config(folder.auto_config())
     shape = decoder_shape(config)
-    parameters = count_parameters(config)  # first, since it refuses a decoder that cannot be counted
+    with folder.reading("the sizes in config.json"):
+        parameters = count_parameters(config)  # first, since it refuses a decoder that cannot be counted
     systems = _systems(config, audio_tokens, seconds)
     counts = [true_costs(config, tokens, text_tokens, length, parameters) for _, tokens, length in systems]
     loaded = load() if load else None  # after all that can be refused has been

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from speechprune.common.registry import subclasses
 from speechprune.common.tensors import join
-from speechprune.models.loading import ModelFolder, Placement, pick_device, pick_dtype
+from speechprune.models.folder import ModelFolder, Need
+from speechprune.models.loading import Placement, pick_device, pick_dtype
 from speechprune.pruners.base import FirstLayer
 
 
@@ -86,7 +87,7 @@ class SpeechLLM(ABC):
         Raises:
             FileNotFoundError: no such folder or hub name, or no config.json in it.
             ValueError: a family that is not known or cannot be pruned, pickle weights, weights that do not fit the
-                config, a bad option, a package that an option needs.
+                config, parts that are missing or broken, a bad option, a package that an option needs.
         """
         place = pick_device(device)
         folder = replace(ModelFolder.open(name_or_path, revision), quantize=quantize)
@@ -94,11 +95,20 @@ class SpeechLLM(ABC):
         placement = Placement(place, pick_dtype(dtype, place), attention, device_map, quantize)
         for family in families.values():
             if folder.model_type in family.model_types:
-                return family.load(folder, placement)
+                with folder.reading("the model"):
+                    folder.require(family.needs(folder))
+                    llm = family.load(folder, placement)
+                    llm.prompt("?", ["yes", "no"])  # a broken chat template is known before any work is done
+                return llm
             if reason := family.refused.get(folder.model_type):
                 raise ValueError(f"{folder.name}: {folder.model_type} models cannot be pruned: {reason}")
         known = ", ".join(f"{name} (model_type {', '.join(cls.model_types)})" for name, cls in families.items())
         raise ValueError(f"{folder.name}: unknown model_type {folder.model_type!r}; families: {known}")
+
+    @classmethod
+    def needs(cls, folder: ModelFolder) -> Sequence[Need]:
+        """What the folder must hold besides config.json and weights; what it lacks is named before they are loaded."""
+        return ()
 
     @classmethod
     @abstractmethod

@@ -15,7 +15,7 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from speechprune.models.base import Prompt, SpeechLLM
 from speechprune.models.batching import Row, check_length, position_ids, shared_prefixes
-from speechprune.models.loading import ModelFolder
+from speechprune.models.folder import ModelFolder
 from speechprune.prompts import letters as letters_of
 from speechprune.pruners.base import FirstLayer
 

@@ -11,8 +11,9 @@ from torch import Tensor
 from transformers import AutoModel, Gemma3nConfig, Gemma3nVisionConfig, PreTrainedModel
 
 from speechprune.models.base import Prompt
+from speechprune.models.folder import ModelFolder
 from speechprune.models.huggingface import HuggingFace
-from speechprune.models.loading import ModelFolder, Placement
+from speechprune.models.loading import Placement
 from speechprune.prompts import format_question
 
 
@@ -72,11 +73,9 @@ class Blind(PreTrainedModel):
     config_class = BlindConfig
 
 
-AutoModel.register(BlindConfig, Blind)
-
-
 def blind(vision: dict) -> BlindConfig:
     """In place of the ``vision_config`` of a config.json."""
+    AutoModel.register(BlindConfig, Blind, exist_ok=True)  # here: importing this file changes nothing in transformers
     sizes = ("hidden_size", "vocab_size", "vocab_offset", "rms_norm_eps")
     return BlindConfig(**{name: vision[name] for name in sizes if name in vision})
 

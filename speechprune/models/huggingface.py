@@ -19,7 +19,8 @@ from transformers import BatchFeature, PreTrainedConfig, PreTrainedModel, Proces
 
 from speechprune.models.audio_token import AudioTokenLLM
 from speechprune.models.base import Prompt
-from speechprune.models.loading import ModelFolder, Placement, load_processor, load_weights
+from speechprune.models.folder import ModelFolder
+from speechprune.models.loading import Placement, load_processor, load_weights
 from speechprune.prompts import format_question
 
 CODEC = "it reads audio as codec tokens, a part of its vocabulary, and not as embeddings at positions of their own"

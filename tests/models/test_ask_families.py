@@ -16,7 +16,7 @@ from test_diva import make_diva
 from speechprune.cli import main
 from speechprune.common.registry import subclasses
 from speechprune.models import SpeechLLM
-from speechprune.models.loading import ModelFolder
+from speechprune.models.folder import ModelFolder
 
 SECONDS = 31  # more than one window of every family
 MAKE = {name: partial(make_tiny, name) for name in FAMILIES} | {

@@ -17,7 +17,7 @@ from test_diva import make_diva
 from transformers import Phi4MultimodalForCausalLM
 
 from speechprune import SpeechLLM
-from speechprune.models.loading import ModelFolder
+from speechprune.models.folder import ModelFolder
 
 
 def identity(folder) -> tuple[str, str]:
