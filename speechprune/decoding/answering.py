@@ -209,25 +209,38 @@ class Answerer:
 
     def _ask(self, system: System, total: int, replies: Sequence[Reply]) -> None:
         """Fill in what the model says, in the mode and with the positions of ``system``."""
-        for batch in batches([reply for reply in replies if reply.error is None], self.batch_tokens):
+        waiting = [reply for reply in replies if reply.error is None]
+        while waiting:
+            batch = next(batches(waiting, self.batch_tokens))  # which may change from one batch to the next
             self._ask_batch(system, total, batch)
+            asked = set(map(id, batch))
+            waiting = [reply for reply in waiting if id(reply) not in asked]
 
     def _ask_batch(self, system: System, total: int, batch: list[Reply]) -> None:
-        """One prefill; a batch that fails (memory, one bad row) is halved until the bad row stands alone."""
-        failure, memory = self._attempt(system, total, batch)
-        if failure is None:
-            return
-        if len(batch) == 1:
-            batch[0].error = failure
-            return
-        if memory:
-            longest = max(reply.start + reply.end for reply in batch)
-            log.warning("out of GPU memory with %d rows of up to %d tokens; halving", len(batch), longest)
-            torch.cuda.empty_cache()
-            self.batch_tokens = max(1, self.batch_tokens // 2)  # from the next recording on
-        half = len(batch) // 2
-        self._ask_batch(system, total, batch[:half])
-        self._ask_batch(system, total, batch[half:])
+        """One prefill; a part that fails (memory, one bad row) is halved until the bad row stands alone.
+
+        The first size that passes where a larger one met the end of the memory is that of all parts and batches to
+        come: trying each of them at the old size would halve ``batch_tokens`` again and again for one shortage.
+        """
+        most, parts, short = self.batch_tokens, [batch], False
+        while parts:
+            part = parts.pop(0)
+            failure, memory = self._attempt(system, total, part)
+            if failure is None and short:
+                size, rest, short = len(part), [reply for later in parts for reply in later], False
+                parts = [rest[start : start + size] for start in range(0, len(rest), size)]
+                self.batch_tokens = max(1, most * size // len(batch))
+                log.warning("%d rows fit; batches of %d tokens from here on", size, self.batch_tokens)
+            elif failure is not None and len(part) == 1:
+                part[0].error = failure
+            elif failure is not None:
+                short = memory
+                if memory:
+                    longest = max(reply.start + reply.end for reply in part)
+                    log.warning("out of GPU memory with %d rows of up to %d tokens; halving", len(part), longest)
+                    torch.cuda.empty_cache()
+                half = len(part) // 2
+                parts[:0] = [part[:half], part[half:]]
 
     def _attempt(self, system: System, total: int, batch: list[Reply]) -> tuple[str | None, bool]:
         """(what went wrong or None, whether for want of GPU memory). Nothing of a failed prefill stays alive."""

@@ -39,7 +39,10 @@ class DecoderLLM(SpeechLLM):
         self.device, self.dtype = model.device, model.dtype
         self.max_positions = self._text_config.max_position_embeddings
         ends = model.generation_config.eos_token_id
-        self._ends = frozenset([ends] if isinstance(ends, int) else ends or ())
+        ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
+        if not all(isinstance(end, int) for end in ends):
+            raise ValueError(f"{folder.name}: generation_config.json has eos_token_id {ends}, expected token ids")
+        self._ends = frozenset(ends)
 
     def encode_parts(self, windows: Iterable[np.ndarray]) -> Iterator[Tensor]:
         checked = self._checked(windows)

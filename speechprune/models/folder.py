@@ -36,6 +36,16 @@ _PROMPT = (
 )
 
 
+_OPTIONAL = (
+    "generation_config.json",
+    "model.safetensors.index.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+)
+
+
 @dataclass(frozen=True)
 class Need:
     """A part that a folder must hold.
@@ -116,6 +126,9 @@ class ModelFolder:
             pickled = sorted(entry.name for entry in path.iterdir() if entry.suffix in {".bin", ".pt", ".pth", ".ckpt"})
             found = f"only {', '.join(pickled)}, and unpickling can run code" if pickled else "none"
             raise ValueError(f"{name}: no safetensors weights in {path} ({found}); save the model as safetensors")
+        for file in (path / optional for optional in _OPTIONAL):
+            if file.exists():  # transformers passes over some of them where they are broken
+                _read(name, file)
         return folder
 
     @property
@@ -190,10 +203,14 @@ def _read_config(name: str, path: Path) -> dict:
     file = path / "config.json"
     if not file.is_file():
         raise FileNotFoundError(f"{name}: {path} holds no config.json; expected a Hugging Face model folder")
-    try:
-        config = read_json(file, way_out="copy the folder again")
-        if not isinstance(config.get("model_type"), str | None):
-            raise ValueError(f"{file} has model_type {shown(config['model_type'])}, expected a name")
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
+    config = _read(name, file)
+    if not isinstance(config.get("model_type"), str | None):
+        raise ValueError(f"{name}: {file} has model_type {shown(config['model_type'])}, expected a name")
     return config
+
+
+def _read(name: str, file: Path) -> dict:
+    try:
+        return read_json(file, way_out="copy the folder again")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{name}: {error}") from error

@@ -12,24 +12,6 @@ from speechprune.common.registry import subclasses
 from speechprune.models.huggingface import HuggingFace
 from speechprune.prompts import format_question
 
-TEXT = "Who speaks?\nA. Anna\nB. Ben\nC. Carl\nD. Dora\nAnswer with the letter."
-TURNS = ("<|im_start|>user\n", f"{TEXT}<|im_end|>\n<|im_start|>assistant\n")
-STRING_TURNS = ("<|im_start|>user<|im_end|>", f"{TEXT}\n<|im_start|>assistant<|im_end|>")
-# Written out by hand, not taken from the builder: text before and behind the audio, and audio tokens of 30 s.
-SNAPSHOTS = {
-    "audioflamingo3": (*TURNS, 750),
-    "gemma3n": ("<|im_start|>user\n\n\n<boa>", f"<eoa>\n\n{TURNS[1]}", 188),
-    "gemma4": (f"{TURNS[0]}<boa>", f"<eoa>{TURNS[1]}", 750),
-    "gemma4_unified": (f"{TURNS[0]}<boa>", f"<eoa>{TURNS[1]}", 750),
-    "glmasr": (f"{TURNS[0]}<|b|>", f"<|e|>{TURNS[1]}", 375),
-    "granite_speech": (*STRING_TURNS, 300),
-    "musicflamingo": (f"{TURNS[0]}<|sound_bos|>", f"<|sound_eos|>{TURNS[1]}", 750),
-    "phi4_multimodal": (*STRING_TURNS, 375),
-    "qwen2_5_omni_thinker": (f"{TURNS[0]}<|audio_start|>", f"<|audio_end|>{TURNS[1]}", 750),
-    "qwen3_asr": (f"{TURNS[0]}<|audio_start|>", f"<|audio_end|>{TURNS[1]}", 390),
-    "qwen3_omni_moe_thinker": (f"{TURNS[0]}<|audio_start|>", f"<|audio_end|>{TURNS[1]}", 390),
-    "voxtral": (f"{TURNS[0]}[BEGIN_AUDIO]", f"{TEXT}<|im_end|>\n", 375),
-}
 # Stock models that hear long audio in windows that 30 s are a whole number of, too.
 WINDOWED = ("audioflamingo3", "gemma4_unified", "glmasr", "musicflamingo", "qwen2_5_omni_thinker")
 
@@ -80,11 +62,11 @@ def read(llm, seconds, seed=0):
 def test_every_family_has_a_row():
     served = {kind for cls in subclasses("speechprune.models", HuggingFace).values() for kind in cls.model_types}
     # The two are loaded from folders of the whole model, by the classes of their thinkers.
-    assert served - {"qwen2_5_omni", "qwen3_omni_moe"} == set(FAMILIES) == set(SNAPSHOTS)
+    assert served - {"qwen2_5_omni", "qwen3_omni_moe"} == set(FAMILIES)
 
 
 def test_prompt_snapshot(llm):
-    before, after, window = SNAPSHOTS[family(llm)]
+    before, after, window = FAMILIES[family(llm)].snapshot
     prompt = llm.prompt(QUESTION, CHOICES)
     assert llm._processor.tokenizer.decode(prompt.before) == before
     assert llm._processor.tokenizer.decode(prompt.after) == after
