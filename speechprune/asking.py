@@ -7,26 +7,27 @@ from ``speechprune`` or ``speechprune.models``.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
+import soundfile
 from scipy.signal import resample_poly
 from torch import Tensor
-from tqdm import tqdm
 
-from speechprune.audio import load_windows, seconds_of
+from speechprune.audio import load_windows
 from speechprune.common.defaults import PRUNER, QUERY, RATE, SEED
+from speechprune.common.meter import Meter
 from speechprune.common.tensors import join
 from speechprune.models.base import SpeechLLM
 from speechprune.models.batching import check_length
-from speechprune.models.decoder import WINDOWS_PER_FORWARD
 from speechprune.prompts import LETTERS, letters, query_text
 from speechprune.pruners import PruneInputs, Pruner, get_pruner
 from speechprune.pruners.base import PAD
+
+QUICK = 8  # windows that are heard before anybody asks how far it is
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def ask(
     rate: float = RATE,
     query: str = QUERY,
     seed: int = SEED,
-    progress: bool = False,
+    progress: bool | None = False,
 ) -> Answer:
     """Answer a multiple-choice question about one recording of any length.
 
@@ -90,7 +91,8 @@ def ask(
         rate: share of the model's ordinary input (``window`` tokens) to remove, in [0, 1).
         query: the text that the pruner compares the audio with: "question" or "question+choices".
         seed: of pruners that draw at random.
-        progress: show on stderr how much of a long recording has been heard.
+        progress: show on stderr how much of a long recording has been heard: True for a bar, None for a bar in a
+            terminal and log lines elsewhere.
     Raises:
         AudioError: the audio cannot be read (a ValueError).
         ValueError: an argument out of its range, or a prompt longer than ``max_positions``; before any audio is read.
@@ -107,7 +109,7 @@ def ask(
         len(prompt.before) + len(prompt.after),
         model.max_positions,
     )
-    heard = recording.windows(1 if chosen.first_window_only else None, progress)
+    heard = recording.hear(model, chosen.first_window_only, progress)
     tokens = join(map(model.project, model.encode_parts(heard))).to(model.device)
     inputs = PruneInputs.single(
         tokens,
@@ -138,36 +140,33 @@ def ask(
 
 @dataclass(frozen=True)
 class _Recording:
-    """What is asked about: ``samples`` at the model's rate, or a file."""
+    """What is asked about: how long it is, and the model's windows of it, read lazily."""
 
-    model: SpeechLLM
     seconds: float
-    samples: np.ndarray | None = None
-    file: Path | None = None
+    windows: Iterator[np.ndarray]
 
     @classmethod
     def open(cls, audio: str | Path | tuple[np.ndarray, int], model: SpeechLLM) -> _Recording:
         if not isinstance(audio, tuple):
-            return cls(model, seconds_of(audio), file=Path(audio))
+            windows = load_windows(audio, model.window_seconds, model.sampling_rate)
+            first = next(windows)  # opens the file, which must be audio
+            return cls(soundfile.info(str(audio)).duration, chain([first], windows))
         samples, rate = np.asarray(audio[0], dtype=np.float32), audio[1]
         if samples.ndim != 1:
             raise ValueError(f"the samples have shape {samples.shape}; expected (T,), one channel")
         if rate != model.sampling_rate:
             divisor = math.gcd(rate, model.sampling_rate)
             samples = resample_poly(samples, model.sampling_rate // divisor, rate // divisor)
-        return cls(model, len(samples) / model.sampling_rate, samples)
+        size = round(model.window_seconds * model.sampling_rate)
+        starts = range(0, len(samples), size)
+        return cls(len(samples) / model.sampling_rate, (samples[start : start + size] for start in starts))
 
-    def windows(self, first: int | None, progress: bool) -> Iterator[np.ndarray]:
-        """The model's windows, all or the ``first`` few."""
-        model = self.model
-        if self.samples is None:
-            found = load_windows(self.file, model.window_seconds, model.sampling_rate)
-        else:
-            size = round(model.window_seconds * model.sampling_rate)
-            found = (self.samples[start : start + size] for start in range(0, len(self.samples), size))
+    def hear(self, model: SpeechLLM, first_only: bool, progress: bool | None) -> Iterator[np.ndarray]:
+        """The windows that the pruner may choose from; ``progress`` as ``Meter`` has it, where it takes a while."""
+        if first_only:
+            return islice(self.windows, 1)
         count = math.ceil(self.seconds / model.window_seconds)
-        quick = not progress or first is not None or count <= WINDOWS_PER_FORWARD
-        return tqdm(islice(found, first), "hear", count, unit="window", disable=quick, file=sys.stderr)
+        return iter(Meter(self.windows, "hear", "windows", progress if count > QUICK else False, count))
 
 
 def _spans(indices: Tensor, frame_rate: float) -> list[tuple[float, float]]:

@@ -69,12 +69,6 @@ def load_windows(
     yield waiting
 
 
-def seconds_of(path: str | Path) -> float:
-    """Length of an audio file by its header, without decoding it. AudioError as ``load_audio``."""
-    _open_file(Path(path))
-    return soundfile.info(str(path)).duration
-
-
 @dataclass(frozen=True)
 class _Stream:
     """An opened recording: ``blocks(size)`` yields (T, channels) float32 blocks at ``rate`` Hz."""
