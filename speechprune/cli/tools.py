@@ -174,7 +174,7 @@ def train_mini(data: Path, out: Path, config: Path | None, parts: tuple[str, ...
 @click.argument("target", metavar="DUMP|EXP", type=PATH)
 @click.option("--config", type=PATH, help="As for decode, which needs it.")
 @click.option("--permute", type=click.Choice(["none", "cyclic"]), help="As for decode.")
-@click.option("--mode", type=click.Choice(["logprob", "generate"]), help="As for decode.")
+@click.option("--mode", type=click.Choice(["logprob", "generate", "cloze"]), help="As for decode.")
 def progress(
     stage: str, source: Path, target: Path, config: Path | None, permute: str | None, mode: str | None
 ) -> None:

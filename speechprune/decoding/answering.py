@@ -18,7 +18,7 @@ from speechprune.decoding.batches import Reply, batches
 from speechprune.decoding.oracle import Oracle
 from speechprune.decoding.systems import LEFT_OUT, System
 from speechprune.models import SpeechLLM
-from speechprune.prompts import query_text
+from speechprune.prompts import check_question, query_text
 from speechprune.pruners import PAD, PruneInputs
 
 log = logging.getLogger(__name__)
@@ -58,12 +58,17 @@ class Answerer:
             questions: as the cut contract has them.
             systems: those that differ only in their rate share the pruner's work.
         """
-        asked = [self._asked(question) for question in questions]
-        replies: dict[System, list[Reply]] = {system: [replace(reply) for reply in asked] for system in systems}
+        systems = list(systems)
+        modes = {_is_cloze(system) for system in systems}
+        asked = {cloze: [self._asked(question, cloze) for question in questions] for cloze in modes}
+        replies: dict[System, list[Reply]] = {
+            system: [replace(reply) for reply in asked[_is_cloze(system)]] for system in systems
+        }
         methods: dict[System, list[System]] = {}
         pools: dict[object, list[System]] = {}
         for system in replies:
-            methods.setdefault(replace(system, name="", rate=None, positions="", mode=""), []).append(system)
+            method = replace(system, name="", rate=None, positions="", mode=str(_is_cloze(system)))
+            methods.setdefault(method, []).append(system)
             pools.setdefault((system.mode, system.positions) if self.together else system, []).append(system)
         for group in methods.values():
             self._prune(recording, tokens, {system: replies[system] for system in group})
@@ -71,9 +76,14 @@ class Answerer:
             self._ask(pool[0], len(tokens), [reply for system in pool for reply in replies[system]])
             yield from ((system, replies.pop(system)) for system in pool)
 
-    def _asked(self, question: dict) -> Reply:
+    def _asked(self, question: dict, cloze: bool) -> Reply:
         try:
-            return Reply(question, self.model.prompt(question["question"], question["choices"]))
+            text, choices = question["question"], question["choices"]
+            if not cloze:
+                return Reply(question, self.model.prompt(text, choices))
+            check_question(text, choices)
+            prompt = self.model.prompt(text, None)
+            return Reply(question, prompt, continuations=self.model.continuations(prompt, choices))
         except Exception as error:
             return Reply(question, error=explain(error))
 
@@ -256,7 +266,10 @@ class Answerer:
                     reply.text = text
                 return None, False
             counts = [len(reply.question["choices"]) for reply in batch]
-            found = self.model.choice_logprobs(*rows, counts, **places).tolist()
+            if system.mode == "cloze":
+                found = self.model.cloze_logprobs(*rows, [reply.continuations for reply in batch], **places)
+            else:
+                found = self.model.choice_logprobs(*rows, counts, **places).tolist()
         except Exception as error:
             return explain(error), isinstance(error, torch.OutOfMemoryError)
         for reply, count, row in zip(batch, counts, found, strict=True):
@@ -266,6 +279,10 @@ class Answerer:
             else:
                 reply.error = f"the model gave log-probabilities of {values}; use --dtype float32"
         return None, False
+
+
+def _is_cloze(system: System) -> bool:
+    return system.mode == "cloze"
 
 
 def evidence_mask(spans: Sequence[dict], total: int, frame_rate: float, margin: float = 0.0) -> Tensor:

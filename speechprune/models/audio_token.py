@@ -30,7 +30,7 @@ class AudioTokenLLM(DecoderLLM):
                 "the tokenizer is missing or belongs to another model"
             )
 
-    def prompt(self, question: str, choices: Sequence[str]) -> Prompt:
+    def prompt(self, question: str, choices: Sequence[str] | None) -> Prompt:
         content = [{"type": "audio"}, {"type": "text", "text": format_question(question, choices)}]
         conversation = [{"role": "user", "content": content}]
         text = self._processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)

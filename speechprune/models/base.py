@@ -159,8 +159,16 @@ class SpeechLLM(ABC):
         """Embeddings (L, D) float32 of the text alone: no system prompt, no special tokens."""
 
     @abstractmethod
-    def prompt(self, question: str, choices: Sequence[str]) -> Prompt:
-        """The prompt that asks ``question``, ids around the audio. ValueError as ``prompts.check_question``."""
+    def prompt(self, question: str, choices: Sequence[str] | None) -> Prompt:
+        """The prompt that asks ``question``, ids around the audio; without the choices where they are None (cloze).
+
+        Raises:
+            ValueError: as ``prompts.check_question``.
+        """
+
+    @abstractmethod
+    def continuations(self, prompt: Prompt, texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+        """The token ids of each text as the answer to ``prompt``, one token or more."""
 
     @property
     @abstractmethod
@@ -192,6 +200,27 @@ class SpeechLLM(ABC):
             A, B, ..; -inf where a row has fewer than C choices.
         Raises:
             ValueError: a row longer than ``max_positions``, lists of different lengths, a letter that is not one token.
+        """
+
+    @abstractmethod
+    def cloze_logprobs(
+        self,
+        audio: Sequence[Tensor],
+        prompts: Sequence[Prompt],
+        continuations: Sequence[Sequence[Sequence[int]]],
+        positions: Sequence[Tensor] | None = None,
+        total: Sequence[int] | None = None,
+    ) -> list[list[float]]:
+        """Log-probabilities of whole answers, each the sum over its tokens; the audio is read once for all of a row.
+
+        Args:
+            audio, positions, total: as ``choice_logprobs``.
+            prompts: B prompts without choices.
+            continuations: of each row its answers' token ids, as ``continuations`` gives them.
+        Returns:
+            of each row a number for each of its answers.
+        Raises:
+            ValueError: as ``choice_logprobs``, or an answer of no tokens.
         """
 
     @abstractmethod

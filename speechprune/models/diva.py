@@ -78,7 +78,7 @@ class DiVA(DecoderLLM):
     def project(self, states: Tensor) -> Tensor:
         return self._connector.projection(states.to(self.device, self.dtype)).float()
 
-    def prompt(self, question: str, choices: Sequence[str]) -> Prompt:
+    def prompt(self, question: str, choices: Sequence[str] | None) -> Prompt:
         text = self._tokenizer(format_question(question, choices), add_special_tokens=False)["input_ids"]
         before, between, after = self._parts
         return Prompt((*before, *text, *between), after)

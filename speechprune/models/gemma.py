@@ -101,7 +101,7 @@ class Gemma3n(Gemma4):
     def _config(cls, folder: ModelFolder) -> Gemma3nConfig:
         return Gemma3nConfig.from_dict(folder.config | {"vision_config": blind(folder.config.get("vision_config", {}))})
 
-    def prompt(self, question: str, choices: Sequence[str]) -> Prompt:
+    def prompt(self, question: str, choices: Sequence[str] | None) -> Prompt:
         # The processor puts line breaks around the audio, and they join those of the chat template into other tokens.
         chat, token = self._chat(format_question(question, choices)), self._processor.audio_token
         ids = self._tokenizer(chat.replace(token, self._processor.full_audio_sequence))["input_ids"]

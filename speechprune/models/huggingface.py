@@ -79,7 +79,7 @@ class HuggingFace(AudioTokenLLM):
     def project(self, states: Tensor) -> Tensor:
         return states.to(self.device, torch.float32)
 
-    def prompt(self, question: str, choices: Sequence[str]) -> Prompt:
+    def prompt(self, question: str, choices: Sequence[str] | None) -> Prompt:
         before, after = self._split(self._chat(format_question(question, choices)))
         return Prompt((*before, *self._around[0]), (*self._around[1], *after))
 

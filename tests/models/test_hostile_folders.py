@@ -79,7 +79,9 @@ def test_sizes_are_compared_before_memory_is_taken(copy):
     config = json.loads((copy / "config.json").read_text())
     del config["text_config"]
     (copy / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match=r"describes a model of \d,\d{3},\d{3},\d{3} weights, the files in .* hold"):
+    with pytest.raises(
+        ValueError, match=r"describes a model of \d+,\d{3},\d{3},\d{3} weights, the files in .* hold \d\d,"
+    ):
         SpeechLLM.from_pretrained(copy, device="cpu")
 
 
@@ -94,7 +96,7 @@ def test_sizes_are_compared_before_memory_is_taken(copy):
         ("tokenizer_config.json", "[1]", "tokenizer_config.json holds [1]"),
         ("processor_config.json", "null", "processor_config.json holds None"),
         ("generation_config.json", "{", "generation_config.json is not JSON"),
-        ("generation_config.json", '{"eos_token_id": "x"}', "cannot load"),
+        ("generation_config.json", '{"eos_token_id": "x"}', "has eos_token_id ['x']"),
         ("chat_template.jinja", "{% for %}", "cannot load the model"),
         ("chat_template.jinja", "{{ messages[0].content.nothing.at.all }}", "cannot load the model"),
         ("chat_template.jinja", "Hello", "cannot load the model"),
@@ -183,7 +185,7 @@ def check(folder: Path, message: str) -> None:
 # What is typed
 
 
-@pytest.mark.parametrize("device", ["meta", "fpga", "cpu:x"])
+@pytest.mark.parametrize("device", ["meta", "toaster", "cpu:x"])
 def test_devices_that_cannot_compute(device):
     with pytest.raises(ValueError, match=f"unknown device '{device}'; choose from"):
         pick_device(device)

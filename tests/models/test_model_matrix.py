@@ -30,15 +30,15 @@ def family(llm) -> str:
     return llm._folder.model_type
 
 
-def stock_inputs(llm, samples):
+def stock_inputs(llm, samples, choices=CHOICES):
     """What anyone would give the stock model, by its processor alone."""
     processor = llm._processor
     if family(llm) == "voxtral":  # its processor refuses audio without mistral-common; its own steps, written out
         features = processor._retrieve_input_features([samples], **processor.audio_kwargs)
-        prompt = llm.prompt(QUESTION, CHOICES)
+        prompt = llm.prompt(QUESTION, choices)
         ids = torch.tensor([[*prompt.before, *[24] * (375 * len(features)), *prompt.after]])
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "input_features": features}
-    token, text = processor.audio_token, format_question(QUESTION, CHOICES)
+    token, text = processor.audio_token, format_question(QUESTION, choices)
     parts = [{"type": "audio"}, {"type": "text", "text": text}]
     strings = family(llm) in ("granite_speech", "phi4_multimodal")
     conversation = [{"role": "user", "content": token + text if strings else parts}]
@@ -91,6 +91,27 @@ def test_all_tokens_give_the_stock_logits_and_reply(llm, seconds):
     if family(llm) == "granite_speech":
         llm._model.enable_adapters()
     assert llm.generate([audio], [prompt], max_new_tokens=6) == [expected]
+
+
+@torch.no_grad()
+def test_cloze_is_what_the_stock_model_makes_of_every_answer(llm):
+    """Each answer behind the prompt, alone, in the stock forward; here all of them at once, behind one audio."""
+    seconds, answers = FAMILIES[family(llm)].exact_seconds[0], ["Anna", "Ben and Carl", "D"]
+    audio, prompt = read(llm, seconds), llm.prompt(QUESTION, None)
+    continuations = llm.continuations(prompt, answers)
+    assert [llm._tokenizer.decode(ids) for ids in continuations] == answers
+    (ours,) = llm.cloze_logprobs([audio], [prompt], [continuations])
+    inputs = dict(stock_inputs(llm, noise(seconds), None))
+    width = inputs["input_ids"].shape[1]
+    for found, ids in zip(ours, continuations, strict=True):
+        longer = {
+            name: torch.cat([value, value[:, -1:].expand(-1, len(ids))], dim=1) if value.shape == (1, width) else value
+            for name, value in inputs.items()
+        }
+        longer["input_ids"][0, width:] = torch.tensor(ids)
+        logprobs = llm._model(**longer).logits[0, width - 1 : -1].log_softmax(-1)
+        expected = logprobs[torch.arange(len(ids)), torch.tensor(ids)].sum()
+        torch.testing.assert_close(torch.tensor(found), expected, atol=5e-4, rtol=0)
 
 
 def test_long_recordings_as_the_stock_model_reads_them(llm):
