@@ -48,6 +48,7 @@ _OPTIONAL: dict[str, tuple[Callable[[object], bool], str]] = {  # rows of earlie
     "kept": (lambda v: v is None or isinstance(v, str), "null or what pack_tokens gives"),
     "evidence_precision": (_is_share, "null or a number in [0, 1]"),
     "resynthesised": (_is_name, "the name of a synthesiser"),
+    "choices": (lambda v: type(v) is int and 2 <= v <= len(LETTERS), f"a whole number from 2 to {len(LETTERS)}"),
     "rotation": (_is_rotation, f"a whole number from 0 to {len(LETTERS) - 1}"),
 }
 
@@ -145,4 +146,5 @@ def replaced_audio(folder: str | Path) -> dict[str, str]:
 
 def choices_of(rows: list[dict]) -> int | None:
     """Number of choices of the question that ``rows`` are about, where they tell; None otherwise."""
-    return next((len(row["choice_logprobs"]) for row in rows if row["choice_logprobs"]), None)
+    told = (len(row["choice_logprobs"]) if row["choice_logprobs"] else row.get("choices") for row in rows)
+    return next(filter(None, told), None)

@@ -33,6 +33,8 @@ def make_row(cut: MonoCut, system: System, reply: Reply, total: int | None, mode
     recall, precision = _evidence_kept(reply, total, model.frame_rate) if answered and heard else (None, None)
     rotation = {} if system.permute == "none" else {"rotation": reply.question["rotation"]}
     text = {"reply": reply.text} if system.mode == "generate" else {}
+    if system.mode == "generate" and rotation:  # no log-probabilities tell how many rotations there are
+        text |= {"choices": len(reply.question["choices"])} if answered else {}
     if system.mode == "cloze":
         text = {"mode": "cloze", "choice_tokens": [len(ids) for ids in reply.continuations] if answered else None}
     spoken = {"resynthesised": engine} if (engine := cut.custom.get("resynthesised")) else {}

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from helpers.decoding import RECORDING, answer, config_of, make_dump, make_recordings, merged, questions, run, system
-from helpers.fakes import speechlike
 
 from speechprune.decoding.batches import batches
 from speechprune.pruners import RAP, Full
 
 
-def test_replies_are_the_models(model):
-    tokens = model.project(model.encode(speechlike(4.0, 1)))
+@pytest.fixture(scope="module")
+def tokens(model):
+    return model.project(torch.randn(100, 16, generator=torch.Generator().manual_seed(1)))
+
+
+def test_replies_are_the_models(model, tokens):
     asked = questions(RECORDING)
     found = answer(model, tokens, [system(Full(), mode="cloze"), system(Full(), name="letters")], asked)
     for reply in found["full"]:
@@ -24,8 +28,7 @@ def test_replies_are_the_models(model):
     assert letters == [r.logprobs for r in answer(model, tokens, [system(Full(), name="letters")], asked)["letters"]]
 
 
-def test_a_reply_counts_as_many_rows_as_it_has_choices(model):
-    tokens = model.project(model.encode(speechlike(4.0, 1)))
+def test_a_reply_counts_as_many_rows_as_it_has_choices(model, tokens):
     replies = answer(model, tokens, [system(RAP(), 0.2, mode="cloze")])["rap_0.2"]
     width = max(reply.end for reply in replies)
     counts = [len(batch) for batch in batches(replies, sum(reply.rows for reply in replies[:2]) * width)]
@@ -56,8 +59,7 @@ def test_rotations_are_refused(tmp_path):
         config_of(tmp_path, systems=["original"], permute="cyclic").changed(mode="cloze")
 
 
-def test_a_question_with_broken_choices_fails_alone(model):
-    tokens = model.project(model.encode(speechlike(4.0, 1)))
+def test_a_question_with_broken_choices_fails_alone(model, tokens):
     asked = [*questions(RECORDING), questions(RECORDING)[0] | {"id": "bad", "choices": ["one"]}]
     replies = answer(model, tokens, [system(Full(), mode="cloze")], asked)["full"]
     assert [reply.error is None for reply in replies] == [True, True, True, False]
