@@ -59,15 +59,15 @@ class Answerer:
             systems: those that differ only in their rate share the pruner's work.
         """
         systems = list(systems)
-        modes = {_is_cloze(system) for system in systems}
+        modes = {system.mode == "cloze" for system in systems}
         asked = {cloze: [self._asked(question, cloze) for question in questions] for cloze in modes}
         replies: dict[System, list[Reply]] = {
-            system: [replace(reply) for reply in asked[_is_cloze(system)]] for system in systems
+            system: [replace(reply) for reply in asked[system.mode == "cloze"]] for system in systems
         }
         methods: dict[System, list[System]] = {}
         pools: dict[object, list[System]] = {}
         for system in replies:
-            method = replace(system, name="", rate=None, positions="", mode=str(_is_cloze(system)))
+            method = replace(system, name="", rate=None, positions="", mode=str(system.mode == "cloze"))
             methods.setdefault(method, []).append(system)
             pools.setdefault((system.mode, system.positions) if self.together else system, []).append(system)
         for group in methods.values():
@@ -221,9 +221,12 @@ class Answerer:
         """Fill in what the model says, in the mode and with the positions of ``system``."""
         waiting = [reply for reply in replies if reply.error is None]
         while waiting:
-            batch = next(batches(waiting, self.batch_tokens))  # which may change from one batch to the next
-            self._ask_batch(system, total, batch)
-            asked = set(map(id, batch))
+            most, asked = self.batch_tokens, set()
+            for batch in batches(waiting, most):
+                self._ask_batch(system, total, batch)
+                asked.update(map(id, batch))
+                if self.batch_tokens != most:  # memory was short: what is left goes into smaller batches
+                    break
             waiting = [reply for reply in waiting if id(reply) not in asked]
 
     def _ask_batch(self, system: System, total: int, batch: list[Reply]) -> None:
@@ -279,10 +282,6 @@ class Answerer:
             else:
                 reply.error = f"the model gave log-probabilities of {values}; use --dtype float32"
         return None, False
-
-
-def _is_cloze(system: System) -> bool:
-    return system.mode == "cloze"
 
 
 def evidence_mask(spans: Sequence[dict], total: int, frame_rate: float, margin: float = 0.0) -> Tensor:
