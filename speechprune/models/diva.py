@@ -85,8 +85,6 @@ class DiVA(DecoderLLM):
 
     def _template(self) -> tuple[str, str, str]:
         """What stands before the text, between text and audio, and behind the audio."""
-        if self._tokenizer.chat_template is None:
-            raise ValueError(f"{self.name}: the tokenizer of reference_decoder has no chat template")
         conversation = [{"role": "system", "content": _TEXT}, {"role": "user", "content": _AUDIO}]
         chat = self._tokenizer.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
         if chat.count(_AUDIO) != 1 or chat.count(_TEXT) != 1:

@@ -129,8 +129,6 @@ class HuggingFace(AudioTokenLLM):
         if token in text:
             raise ValueError(f"the question and the choices must not contain the audio placeholder {token!r}")
         template = self._processor.chat_template or self._tokenizer.chat_template
-        if template is None:
-            raise ValueError(f"{self.name}: neither the processor nor the tokenizer has a chat template")
         parts = [{"type": "audio"}, {"type": "text", "text": text}]
         for content in (parts, token + text):  # older templates know plain strings only
             conversation = [{"role": "user", "content": content}]
