@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Generic, TypeVar
 
 from tqdm import tqdm
@@ -35,7 +35,7 @@ class Meter(Generic[Item]):
     ):
         self.failed = 0
         self._items, self._title, self._unit = items, title, unit
-        self._total = len(items) if total is None and hasattr(items, "__len__") else total
+        self._total = len(items) if total is None and isinstance(items, Sized) else total
         self._bar = sys.stderr.isatty() if shown is None else shown
         self._lines = shown is None and not self._bar
 
