@@ -114,7 +114,7 @@ def test_processor_of_another_model(copy, folder):
         SpeechLLM.from_pretrained(copy)
     edit_json(copy / "config.json", **config)
     (copy / "processor_config.json").write_text("{")
-    with pytest.raises(ValueError, match=f"{copy}: cannot load the processor"):
+    with pytest.raises(ValueError, match=f"{copy}: .*processor_config.json is not JSON"):
         SpeechLLM.from_pretrained(copy)
     shutil.copy(folder / "processor_config.json", copy)
     processor = json.loads((copy / "processor_config.json").read_text())
