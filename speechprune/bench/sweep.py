@@ -41,7 +41,7 @@ ABOUT = (
 Answers = dict[tuple[str, str], str]  # {(question, system): predicted letter}
 
 
-def sweep(model: SpeechLLM, cuts: Sequence[MonoCut], progress: bool = True) -> dict:
+def measure_sweep(model: SpeechLLM, cuts: Sequence[MonoCut], progress: bool = True) -> dict:
     """Both ways over every recording.
 
     Args:
