@@ -22,7 +22,7 @@ from speechprune.common.markdown import aligned_table
 SECONDS = (90.0, 3600.0)
 RATE = 16_000
 ROUNDS = 3
-ASK = (sys.executable, "-m", "speechprune.cli", "ask")
+ASK = (sys.executable, "-m", "speechprune", "ask")
 # A process counts the memory of the one that forked it as its own: a small one stands between. Its last line is bytes.
 LAUNCHER = """
 import os, subprocess, sys

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 
-from speechprune.bench.sizes import PAPER_MS, QUERY_TOKENS, SECONDS, TEXT_TOKENS
+from speechprune.bench.sizes import PAPER_MS, QUERY_TOKENS, SECONDS
 from speechprune.bench.timing import Times, milliseconds, side_by_side
+from speechprune.common.defaults import TEXT_TOKENS
 from speechprune.common.markdown import aligned_table
 from speechprune.costs.count import recording
 from speechprune.costs.encoder import encoder_cost

@@ -10,8 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedConfig
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, Qwen2RotaryEmbedding
 
-from speechprune.bench.sizes import QUERY_TOKENS, SECONDS, TEXT_TOKENS
+from speechprune.bench.sizes import QUERY_TOKENS, SECONDS
 from speechprune.bench.timing import milliseconds, side_by_side
+from speechprune.common.defaults import TEXT_TOKENS
 from speechprune.common.markdown import aligned_table
 from speechprune.costs.count import recording, true_costs
 from speechprune.costs.encoder import encoder_cost

@@ -111,8 +111,8 @@ def features(
 )
 @click.option(
     "--mode",
-    type=click.Choice(["logprob", "generate"]),
-    help="Take the likeliest letter, or read a generated reply; for all systems, whatever the configuration says.",
+    type=click.Choice(["logprob", "generate", "cloze"]),
+    help="The likeliest letter, a generated reply, or the likeliest choice, which the prompt does not show.",
 )
 @with_model
 @with_job

@@ -20,8 +20,12 @@ EXTRAS = {
 def advice(error: ImportError) -> str | None:
     """What to install where a module of an optional part is missing; None where it is another that is."""
     module = (error.name or "").partition(".")[0]
-    extra = EXTRAS.get(module)
-    return None if extra is None else f"this needs {module}: pip install 'speechprune[{extra}]'"
+    return f"this needs {module}: {install(module)}" if module in EXTRAS else None
+
+
+def install(module: str) -> str:
+    """The command that brings a module of ``EXTRAS``."""
+    return f"pip install 'speechprune[{EXTRAS[module]}]'"
 
 
 def require(module: str) -> None:

@@ -11,11 +11,13 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedConfig
 
+from speechprune.common.defaults import TEXT_TOKENS
 from speechprune.common.markdown import aligned_table
-from speechprune.costs.count import count_parameters, load_config, recording, true_costs
+from speechprune.costs.count import count_parameters, recording, true_costs
 from speechprune.costs.encoder import encoder_cost
 from speechprune.costs.llm import CONVENTIONS, decoder_shape, speech_config, table1_costs
 from speechprune.models.base import Prompt, SpeechLLM
+from speechprune.models.folder import ModelFolder
 
 RATES = (0.2, 0.4, 0.6, 0.8)  # Table I's
 WARM_UP = 2  # runs that are not timed
@@ -105,7 +107,7 @@ def _watch_memory(device: torch.device) -> Callable[[], int | None]:
 def profile(
     model: str | Path,
     audio_tokens: int | None = None,
-    text_tokens: int = 107,
+    text_tokens: int = TEXT_TOKENS,
     seconds: float | None = None,
     load: Callable[[], SpeechLLM] | None = None,
 ) -> dict:
@@ -114,7 +116,7 @@ def profile(
     Args:
         model: "mini", a folder (config.json is enough), or a hub name.
         audio_tokens: what the decoder reads; None for Table I's rows, Original (one window) and ``RATES`` of it.
-        text_tokens: of the prompt with question and choices; 107 is the paper's.
+        text_tokens: of the prompt with question and choices; by default the paper's.
         seconds: the recording's length; by default as many full windows as ``audio_tokens`` need.
         load: gives the model with its weights, to time the prefill with; by default nothing is timed.
     Returns:
@@ -124,9 +126,11 @@ def profile(
     Raises:
         FileNotFoundError, ValueError: no such model, or one that cannot be counted; the message says why.
     """
-    config = speech_config(load_config(model))
+    folder = ModelFolder.open(model, weights=False)
+    config = speech_config(folder.auto_config())
     shape = decoder_shape(config)
-    parameters = count_parameters(config)  # first, since it refuses a decoder that cannot be counted
+    with folder.reading("the sizes in config.json"):
+        parameters = count_parameters(config)  # first, since it refuses a decoder that cannot be counted
     systems = _systems(config, audio_tokens, seconds)
     counts = [true_costs(config, tokens, text_tokens, length, parameters) for _, tokens, length in systems]
     loaded = load() if load else None  # after all that can be refused has been

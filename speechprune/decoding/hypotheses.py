@@ -168,4 +168,5 @@ def replaced_audio(folder: str | Path) -> dict[str, str]:
 
 def choices_of(rows: list[dict]) -> int | None:
     """Number of choices of the question that ``rows`` are about, where they tell; None otherwise."""
-    return next((len(row["choice_logprobs"]) for row in rows if row["choice_logprobs"]), None)
+    told = (len(row["choice_logprobs"]) if row["choice_logprobs"] else row.get("choices") for row in rows)
+    return next(filter(None, told), None)

@@ -30,7 +30,11 @@ def make_row(
     answered, heard = reply.error is None, system.audio not in ("silence", "none")
     recall, precision = _evidence_kept(reply, total, model.frame_rate) if answered and heard else (None, None)
     rotation = {} if system.permute == "none" else {"rotation": reply.question["rotation"]}
-    text = {} if system.mode == "logprob" else {"reply": reply.text}
+    text = {"reply": reply.text} if system.mode == "generate" else {}
+    if system.mode == "generate" and rotation:  # no log-probabilities tell how many rotations there are
+        text |= {"choices": len(reply.question["choices"])} if answered else {}
+    if system.mode == "cloze":
+        text = {"mode": "cloze", "choice_tokens": [len(ids) for ids in reply.continuations] if answered else None}
     corpus = cut.custom.get("corpus")
     spoken = {"resynthesised": str(engine)} if (engine := cut.custom.get("resynthesised")) else {}
     return {

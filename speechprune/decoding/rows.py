@@ -125,6 +125,10 @@ def _is_logprobs(value: object) -> bool:
     return all(isinstance(v, _NUMBER) and not isinstance(v, bool) and math.isfinite(v) for v in value)
 
 
+def _is_counts(value: object) -> bool:
+    return value is None or (isinstance(value, list) and all(type(v) is int and v >= 1 for v in value))
+
+
 def _is_said(value: object) -> bool:
     return value is None or isinstance(value, str)
 
@@ -152,7 +156,10 @@ _OPTIONAL: dict[str, _Check] = {  # rows of earlier versions and of others lack 
     "corpus": (lambda value: value is None or _is_text(value), "null or the name of a corpus"),
     "total_tokens": _TOKENS,
     "duration": (_is_amount, "null or seconds"),
+    "mode": (lambda value: value == "cloze", "cloze, where it stands"),
+    "choice_tokens": (_is_counts, "null or a list of numbers of tokens"),
     "reply": _SAID,
+    "choices": (lambda value: type(value) is int and 2 <= value <= len(LETTERS), f"a number from 2 to {len(LETTERS)}"),
     "kept": (_is_said, "null or what pack_tokens gives"),
     "evidence_precision": _SHARE,
     "resynthesised": _SAID,

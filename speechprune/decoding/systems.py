@@ -24,7 +24,8 @@ LEFT_OUT = {"no_evidence": ("evidence",), "no_facts": ("evidence", "distractors"
 AUDIO = ("recording", *LEFT_OUT, "silence", "none")
 POSITIONS = ("reindexed", "original")
 PERMUTE = ("none", "cyclic")  # ask once, or once for every rotation of the choices
-MODES = ("logprob", "generate")  # the likeliest letter, or the choice that a generated reply names
+# The likeliest letter; the choice that a generated reply names; the likeliest choice, which the prompt does not show.
+MODES = ("logprob", "generate", "cloze")
 SETTINGS = {"audio": AUDIO, "query": QUERIES, "positions": POSITIONS, "permute": PERMUTE, "mode": MODES}
 _SYSTEM_KEYS = ("method", "name", "rates", *SETTINGS)
 _COMMON_KEYS = ("query", "positions", "permute", "mode", "seed")
@@ -56,6 +57,13 @@ class System:
     permute: str = "none"
     mode: str = "logprob"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.mode == "cloze" and self.permute == "cyclic":
+            raise ValueError(
+                f"systems: {self.name}: permute {self.permute} with mode cloze, whose prompt shows no choices to "
+                "rotate; remove one of the two"
+            )
 
     @property
     def folder(self) -> str:

@@ -90,7 +90,9 @@ def lacks(rows: list[dict]) -> bool:
 
 def is_whole(rows: list[dict]) -> bool:
     """Whether a question's rows are all there: one, or as many rotations as it has choices."""
-    return "rotation" not in rows[0] or len(rows) == (choices_of(rows) or len(rows))
+    if "rotation" not in rows[0]:
+        return True
+    return {row["rotation"] for row in rows} == set(range(choices_of(rows) or len(rows)))
 
 
 def place_of(row: dict) -> tuple[str, int]:
