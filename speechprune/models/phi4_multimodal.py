@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Self
 
 from torch import Tensor, nn
 
@@ -22,7 +23,7 @@ class Phi4Multimodal(HuggingFace):
     model_types = tuple(classes)
 
     @classmethod
-    def load(cls, folder: ModelFolder, placement: Placement) -> Phi4Multimodal:
+    def load(cls, folder: ModelFolder, placement: Placement) -> Self:
         lora = ModelFolder(f"{folder.name}/{LORA}", folder.path / LORA, folder.commit, {})
         if not lora.path.is_dir():
             return super().load(folder, placement)
