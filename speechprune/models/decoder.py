@@ -13,7 +13,7 @@ from transformers import DynamicCache
 
 from speechprune.models.base import Prompt
 from speechprune.models.batching import shared_prefixes
-from speechprune.models.reading import ReadingLLM
+from speechprune.models.reading_llm import ReadingLLM
 from speechprune.prompts import letters as letters_of
 
 WINDOWS_PER_FORWARD = 8  # enough to fill a GPU with a large encoder; memory does not grow with the recording

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from speechprune.models.folder import ModelFolder
 from speechprune.models.huggingface import HuggingFace
 from speechprune.models.loading import Placement
-from speechprune.models.reading import linear
+from speechprune.models.reading_llm import linear
 
 LORA = "speech-lora"  # folder of the adapter that the published checkpoint uses for audio
 

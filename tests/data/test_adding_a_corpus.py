@@ -15,8 +15,8 @@ from helpers.shells import ROOT, bash
 
 import speechprune
 from speechprune.cli import main
+from speechprune.data.clones import begin, clone, recipes
 from speechprune.data.corpora import corpora
-from speechprune.data.folders import begin, clone, recipes
 from speechprune.decoding.systems import load_config
 
 PAGE = (ROOT / "docs" / "adding-a-corpus.md").read_text()
