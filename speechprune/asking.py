@@ -14,8 +14,7 @@ from speechprune.audio import load_windows
 from speechprune.common.tensors import join
 from speechprune.models.base import Answer, SpeechLLM
 from speechprune.prompts import letters, query_text
-from speechprune.pruners import PruneInputs, Pruner, get_pruner
-from speechprune.pruners.base import PAD
+from speechprune.pruners import PAD, PruneInputs, Pruner, get_pruner
 
 
 def ask(

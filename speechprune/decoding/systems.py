@@ -12,7 +12,7 @@ import yaml
 
 from speechprune.decoding.oracle import Oracle
 from speechprune.prompts import QUERIES
-from speechprune.pruners import Pruner, get_pruner
+from speechprune.pruners import Pruner, get_pruner, to_options
 
 # What a system hears: the recording; the recording without some of the question's spans (and 0.2 s on both sides of
 # each); a full window of silence, repeated to the recording's length; no audio token at all. A model that answers
@@ -83,7 +83,7 @@ class System:
         for key in ("permute", "mode"):
             if values[key] == SETTINGS[key][0]:
                 del values[key]  # folders from before there was a choice stay valid
-        return {**values, "method": self.pruner.name, "options": dataclasses.asdict(self.pruner)}
+        return {**values, "method": self.pruner.name, "options": to_options(self.pruner)}
 
 
 @dataclass(frozen=True)

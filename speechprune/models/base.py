@@ -20,7 +20,7 @@ from speechprune.common.registry import subclasses
 from speechprune.common.tensors import join
 from speechprune.models.loading import ModelFolder, Placement, pick_device, pick_dtype
 from speechprune.prompts import LETTERS
-from speechprune.pruners.base import FirstLayer, Pruner
+from speechprune.pruners import FirstLayer, Pruner
 
 
 @dataclass(frozen=True)

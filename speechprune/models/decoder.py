@@ -17,7 +17,7 @@ from speechprune.models.base import Prompt, SpeechLLM
 from speechprune.models.batching import Row, position_ids, shared_prefixes
 from speechprune.models.loading import ModelFolder
 from speechprune.prompts import letters as letters_of
-from speechprune.pruners.base import FirstLayer
+from speechprune.pruners import FirstLayer
 
 WINDOWS_PER_FORWARD = 8  # enough to fill a GPU with a large encoder; memory does not grow with the recording
 
