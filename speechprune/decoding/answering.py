@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -14,12 +15,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from speechprune.common.errors import explain
-from speechprune.decoding.batches import Reply, batches
+from speechprune.decoding.batches import Merging, Reply, batches
 from speechprune.decoding.oracle import Oracle
 from speechprune.decoding.systems import LEFT_OUT, System
 from speechprune.models import SpeechLLM
-from speechprune.prompts import query_text
-from speechprune.pruners import PAD, PruneInputs
+from speechprune.pruners import PAD, Merged, PruneInputs
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,12 @@ class Answerer:
         self.together = model.device.type != "cpu" if together is None else together
 
     def answer(
-        self, recording: str, tokens: Tensor, questions: Sequence[dict], systems: Iterable[System]
+        self,
+        recording: str,
+        tokens: Tensor,
+        questions: Sequence[dict],
+        systems: Iterable[System],
+        signals: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> Iterator[tuple[System, list[Reply]]]:
         """(system, replies in the order of ``questions``) of each system; of all errors only ``DeviceError`` is raised.
 
@@ -57,7 +62,9 @@ class Answerer:
             tokens: (N, D) float32 audio tokens of the recording.
             questions: as the cut contract has them.
             systems: those that differ only in their rate share the pruner's work.
+            signals: {name: (N,)}, what is known of the tokens besides (``PruneInputs.signals``).
         """
+        self._signals = signals
         asked = [self._asked(question) for question in questions]
         replies: dict[System, list[Reply]] = {system: [replace(reply) for reply in asked] for system in systems}
         methods: dict[System, list[System]] = {}
@@ -130,15 +137,19 @@ class Answerer:
         failure = None
         try:
             inputs = self._inputs(recording, heard, systems[0], rows)
-            chosen = [rows.cpu() for rows in systems[0].pruner.select_each(inputs, budgets)]
+            pruner = systems[0].pruner
+            chosen = pruner.merge_each(inputs, budgets) if pruner.merges else pruner.select_each(inputs, budgets)
         except Exception as error:
             failure = explain(error)
         if failure is None:
             for system, found in zip(systems, chosen, strict=True):
-                for row, part in zip(found, parts, strict=True):
-                    indices = available[part[0]][row[row != PAD]]
+                index = (found.index if isinstance(found, Merged) else found).cpu()
+                for number, part in enumerate(parts):
+                    places, row = available[part[0]], index[number]
+                    indices = places[row[row != PAD]]
+                    merging = Merging.of(found, number, places) if isinstance(found, Merged) else None
                     for reply in (replies[system][k] for k in part):
-                        reply.heard, reply.indices = heard, indices
+                        reply.heard, reply.indices, reply.merging = heard, indices, merging
         elif len(systems) > 1:
             for system in systems:
                 self._choose(recording, heard, replies, available, [system], parts)
@@ -166,24 +177,32 @@ class Answerer:
     def _inputs(
         self, recording: str, heard: Tensor, method: System, rows: Sequence[tuple[Reply, Tensor]]
     ) -> PruneInputs:
-        model, device = self.model, heard.device
-        queries = [heard.new_zeros(0, heard.shape[1])] * len(rows)
-        if method.pruner.uses_query:
-            texts = [query_text(r.question["question"], r.question["choices"], method.query) for r, _ in rows]
-            queries = [model.embed_text(text) for text in texts]
+        model, device, pruner = self.model, heard.device, method.pruner
+        queries = [(heard.new_zeros(0, heard.shape[1]), torch.zeros(0, dtype=torch.long, device=device))] * len(rows)
+        if pruner.uses_query:
+            queries = [model.embed_query(r.question["question"], r.question["choices"], method.query) for r, _ in rows]
+        signals = {name: values.to(device) for name, values in self._signals.items() if name in pruner.needs}
         if method.audio in LEFT_OUT:
             S = pad_sequence([heard[available.to(device)] for _, available in rows], batch_first=True)
+            signals = {
+                name: pad_sequence([values[available.to(device)] for _, available in rows], batch_first=True)
+                for name, values in signals.items()
+            }
         else:
             S = heard.expand(len(rows), -1, -1)  # hours of audio once, not once a question
+            signals = {name: values.expand(len(rows), -1) for name, values in signals.items()}
         return PruneInputs(
             S=S,
             lengths=torch.tensor([len(available) for _, available in rows], device=device),
-            T=pad_sequence(queries, batch_first=True),
-            query_lengths=torch.tensor([len(query) for query in queries], device=device),
+            T=pad_sequence([query for query, _ in queries], batch_first=True),
+            query_lengths=torch.tensor([len(query) for query, _ in queries], device=device),
             frame_rate=model.frame_rate,
             window=model.window,
             first_layer=model.first_layer,
             seeds=[zlib.crc32(f"{method.seed}/{recording}".encode())] * len(rows),
+            choices=pad_sequence([parts for _, parts in queries], batch_first=True),
+            signals=signals,
+            first_pass=model.first_pass([r.prompt for r, _ in rows]) if "first_pass" in pruner.needs else None,
         )
 
     def _elsewhere(self, reply: Reply, left_out: Sequence[str], total: int) -> Tensor:
@@ -236,7 +255,7 @@ class Answerer:
             places = {"positions": [reply.indices for reply in batch], "total": [total] * len(batch)}
         try:
             # One tensor for all rows that read the same: the model reads it once.
-            audio = {id(reply.indices): reply.heard[reply.indices.to(reply.heard.device)] for reply in batch}
+            audio = {id(reply.indices): reply.tokens() for reply in batch}
             rows = [audio[id(reply.indices)] for reply in batch], [reply.prompt for reply in batch]
             if system.mode == "generate":
                 for reply, text in zip(batch, self.model.generate(*rows, REPLY_TOKENS, **places), strict=True):

@@ -19,6 +19,7 @@ class Oracle:
     name: ClassVar[str] = "oracle"
     uses_query: ClassVar[bool] = False
     has_budget: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def select(self, evidence: Tensor, keep: int) -> Tensor:
         """Choose the tokens to keep.

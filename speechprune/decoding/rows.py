@@ -47,7 +47,7 @@ def make_row(cut: MonoCut, system: System, reply: Reply, total: int | None, mode
         **text,
         "tokens": len(reply.indices) if answered else None,
         "total_tokens": total,
-        "kept": pack_tokens(reply.indices, total) if answered and heard else None,
+        "kept": pack_tokens(reply.sources, total) if answered and heard else None,
         "evidence_recall": recall,
         "evidence_precision": precision,
         **rotation,
@@ -81,5 +81,5 @@ def _evidence_kept(reply: Reply, total: int, frame_rate: float) -> tuple[float |
     mask = evidence_mask(spans or [], total, frame_rate)
     if not mask.any():
         return None, None
-    kept = mask[reply.indices].sum().item()
-    return round(kept / mask.sum().item(), 6), round(kept / len(reply.indices), 6)
+    kept = mask[reply.sources].sum().item()
+    return round(kept / mask.sum().item(), 6), round(kept / len(reply.sources), 6)

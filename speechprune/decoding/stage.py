@@ -28,6 +28,7 @@ from speechprune.decoding.batches import Reply
 from speechprune.decoding.rows import Key, is_row, key_of, make_row
 from speechprune.decoding.systems import SETTINGS, DecodeConfig, System
 from speechprune.features.dump import check_model, load_states, read_dump, recording_names
+from speechprune.features.signals import check_signals, load_signals
 from speechprune.models import SpeechLLM
 
 log = logging.getLogger(__name__)
@@ -94,7 +95,8 @@ def decode(
         stop: asked before each recording; once it says True, the rest is left to another run.
     Raises:
         FileNotFoundError: there is no dump.
-        ValueError: the dump is another model's, or ``exp_dir`` holds rows of another model, of other options or of an
+        ValueError: the model cannot give what a pruner needs; or the dump is another model's, or
+            ``exp_dir`` holds rows of another model, of other options or of an
             earlier version of a recording.
         WriteError: a full disk, ..., or another process runs the same job. Finished rows are kept.
         DeviceError: the GPU failed for good. Finished rows are kept.
@@ -104,6 +106,7 @@ def decode(
     cuts = read_dump(dump, summary.problems)
     check_model(dump, model)
     for system in config.systems:
+        check_signals(system.pruner, model)
         _claim(exp / system.folder, system, model)
     with ExitStack() as stack:
         # Held for the whole run: a second process for this job is refused, and what a killed one left is mended first.
@@ -239,10 +242,11 @@ def _rows(
     """(system, its rows about one recording) of each system."""
     if not questions or not systems:
         return
-    error, tokens = cut.custom.get("error"), None
+    error, tokens, signals = cut.custom.get("error"), None, {}
     if error is None:
         try:
             tokens = answerer.model.project(torch.from_numpy(load_states(cut)))
+            signals = load_signals(cut)
         except Exception as cause:  # one recording must never stop the run
             error = explain(cause)
     total = None if tokens is None else len(tokens)
@@ -253,6 +257,6 @@ def _rows(
             replies = [Reply(question, error=error) for question in asked]
             pairs = ((system, replies) for system in group)
         else:
-            pairs = answerer.answer(cut.id, tokens, asked, group)
+            pairs = answerer.answer(cut.id, tokens, asked, group, signals)
         for system, replies in pairs:
             yield system, [make_row(cut, system, reply, total, answerer.model) for reply in replies]

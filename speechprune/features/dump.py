@@ -40,9 +40,9 @@ def read_dump(dump_dir: str | Path, problems: list[Problem]) -> list[MonoCut]:
         names = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         problems.append(Problem(str(dump), "recordings", f"{len(missing)} missing: {names}", "all; run stage 2 again"))
     for cut in cuts.values():
-        tokens = custom_fields(cut).get("audio_tokens")
-        if isinstance(tokens, TemporalArray):
-            tokens.array.storage_path = str(_beside(tokens, dump))
+        for array in custom_fields(cut).values():
+            if isinstance(array, TemporalArray):  # states, signals
+                array.array.storage_path = str(_beside(array, dump))
     return [cuts[name] for name in sorted(wanted & cuts.keys())]
 
 

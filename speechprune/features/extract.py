@@ -30,6 +30,7 @@ from speechprune.common.tensors import join
 from speechprune.data.cuts import read_cuts, validate_cut
 from speechprune.features.archives import KaldiioWriter
 from speechprune.features.dump import check_model, custom_fields, cut_files, is_stored, latest
+from speechprune.features.signals import FIELD, NAMES, Listener, store_signals
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +41,7 @@ log = logging.getLogger(__name__)
 
 BROKEN_SHOWN = 3  # promises of one cut that a message names
 _WHOLE = Shard(1, 1)
-_OWN = ("audio_tokens", "error", "source_hash", "revision")  # custom fields that this stage writes
+_OWN = ("audio_tokens", FIELD, NAMES, "error", "source_hash", "revision")  # custom fields that this stage writes
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,10 @@ def extract_features(
 ) -> FeatureSummary:
     """Encode one job's share of the recordings into ``dump_dir``; what is there already is left alone.
 
-    Every line is the input cut with two custom fields: ``audio_tokens``, a TemporalArray of (N, E) float16 states, and
-    ``source_hash`` of the input cut. A recording that fails gets ``error`` in place of ``audio_tokens``, and is tried
-    again at the next run; a cut that changed is extracted again.
+    Every line is the input cut with custom fields: ``audio_tokens``, a TemporalArray of (N, E) float16 states,
+    ``signals``, one of (N, K) float32 with their ``signal_names``, and ``source_hash`` of the input cut. A recording
+    that fails gets ``error`` in place of them, and is tried again at the next run; a cut that changed is extracted
+    again.
 
     Args:
         cuts_path: cuts file, or a folder of them.
@@ -149,13 +151,15 @@ def _extract(cut: MonoCut, model: SpeechLLM, archive: KaldiioWriter) -> dict:
         return {"error": "; ".join(named)}
     try:
         windows = load_windows(cut.recording, model.window_seconds, model.sampling_rate)
-        states = join(map(partial(_stored, model.name), model.encode_parts(windows))).numpy()
+        listener = Listener(model)
+        states = join(map(partial(_stored, model.name), listener.encode_parts(windows))).numpy()
         tokens = archive.store_array(cut.id, states, frame_shift=1 / model.frame_rate, temporal_dim=0, start=0)
+        signals = store_signals(archive, cut.id, listener.signals(len(states)), model.frame_rate)
     except WriteError:
         raise
     except Exception as error:  # one recording must never stop the run
         return {"error": explain(error)}
-    return {"audio_tokens": tokens}
+    return {"audio_tokens": tokens, **signals}
 
 
 def _stored(model: str, states: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 
 import numpy as np
@@ -15,9 +15,10 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from speechprune.models.base import Prompt, SpeechLLM
 from speechprune.models.batching import Row, position_ids, shared_prefixes
+from speechprune.models.first_pass import PromptAttention
 from speechprune.models.loading import ModelFolder
 from speechprune.prompts import letters as letters_of
-from speechprune.pruners import FirstLayer
+from speechprune.pruners import FirstLayer, FirstPass
 
 WINDOWS_PER_FORWARD = 8  # enough to fill a GPU with a large encoder; memory does not grow with the recording
 
@@ -41,12 +42,17 @@ class DecoderLLM(SpeechLLM):
         ends = model.generation_config.eos_token_id
         self._ends = frozenset([ends] if isinstance(ends, int) else ends or ())
 
-    def encode_parts(self, windows: Iterable[np.ndarray]) -> Iterator[Tensor]:
+    def encode_parts(
+        self, windows: Iterable[np.ndarray], signals: dict[str, list[Tensor]] | None = None
+    ) -> Iterator[Tensor]:
         checked = self._checked(windows)
         first, states = 0, 0
         while batch := list(islice(checked, WINDOWS_PER_FORWARD)):
             with torch.inference_mode():
-                part = self._encode(batch, first).to(self.device)
+                part, told = (self._encode(batch, first), {}) if signals is None else self._encode_telling(batch, first)
+                part = part.to(self.device)
+            for name, values in told.items():
+                signals.setdefault(name, []).append(values)
             first, states = first + len(batch), states + len(part)
             if len(part):
                 yield part
@@ -63,6 +69,15 @@ class DecoderLLM(SpeechLLM):
 
         Only the last window may be short.
         """
+
+    def _encode_telling(self, windows: list[np.ndarray], first: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """``_encode``, and {signal: (N,) float32} of ``signals``."""
+        return self._encode(windows, first), {}
+
+    def first_pass(self, prompts: Sequence[Prompt]) -> FirstPass:
+        new_cache = partial(DynamicCache, config=self._text_config)
+        rows = partial(self._rows, prompts=prompts, positions=None, total=None)
+        return PromptAttention(self._decoder, new_cache, rows, self._read_row)
 
     def _checked(self, windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """The windows that hold samples. The feature extractor would cut longer ones, and pad gaps into the time."""
@@ -214,6 +229,11 @@ class DecoderLLM(SpeechLLM):
         return self._decoder(
             **inputs, attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=cache is not None
         ).last_hidden_state
+
+    def _read_row(self, row: Row, cache: DynamicCache) -> Tensor:
+        inputs, mask, places = self._pad([row])
+        seen = mask.new_ones(1, cache.get_seq_length())
+        return self._read(inputs, torch.cat([seen, mask], dim=1), places, cache)
 
     def _text_inputs(self, ids: Sequence[int] | Tensor) -> dict[str, Tensor]:
         """What the decoder is given at text tokens: tensors by argument name, each beginning with the shape of ids."""

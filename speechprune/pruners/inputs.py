@@ -58,15 +58,14 @@ class FirstPass(Protocol):
         layers: decoder layers of the LLM.
     """
 
-    layers: int
+    @property
+    def layers(self) -> int: ...
 
-    def __call__(self, S: Tensor, lengths: Tensor, layer: int, queries: int) -> Tensor:
-        """(B, N) float32: attention that the prompt's last ``queries`` positions pay each audio token in a layer.
+    def __call__(self, inputs: PruneInputs, layer: int, queries: int) -> Tensor:
+        """(B, N) float32: attention that the prompt's last ``queries`` positions pay each of the audio tokens.
 
         The mean over heads and queries, in decoder layer ``layer`` (0 is the first); layers above it do not run.
-
-        Args:
-            S: (B, N, D); lengths: (B,) int64, its valid tokens.
+        Anything on padding.
         """
 
 
@@ -114,6 +113,7 @@ class PruneInputs:
         seed: int = 0,
         choices: Tensor | None = None,
         signals: Mapping[str, Tensor] | None = None,
+        first_pass: FirstPass | None = None,
     ) -> PruneInputs:
         """One recording: ``S`` (N, D), for query-aware pruners ``T`` (L, D) and ``choices`` (L,), signals (N,)."""
         if S.ndim != 2 or len(S) == 0:
@@ -125,7 +125,9 @@ class PruneInputs:
         size = torch.tensor([len(S), len(T)], device=S.device)
         parts = None if choices is None else choices[None]
         stored = {name: values[None] for name, values in (signals or {}).items()}
-        return cls(S[None], size[:1], T[None], size[1:], frame_rate, window, first_layer, (seed,), parts, stored)
+        return cls(
+            S[None], size[:1], T[None], size[1:], frame_rate, window, first_layer, (seed,), parts, stored, first_pass
+        )
 
     def valid(self) -> Tensor:
         """(B, N) bool, true on real audio tokens."""
@@ -179,6 +181,12 @@ class Merged:
         places = torch.arange(K, device=index.device).expand(B, -1)
         into = into.scatter(1, torch.where(index == PAD, N, index), places)[:, :N]
         return cls(index, into, (into != PAD).double())
+
+    @classmethod
+    def means(cls, index: Tensor, into: Tensor) -> Merged:
+        """Every kept token the mean of those that went into it."""
+        sizes = into.new_zeros(into.shape).scatter_add(1, into.clamp_min(0), (into != PAD).long())
+        return cls(index, into, torch.where(into == PAD, 0.0, 1 / sizes.gather(1, into.clamp_min(0)).double()))
 
     def tokens(self, S: Tensor) -> Tensor:
         """(B, K, D) of ``S`` (B, N, D), in its dtype; zeros at the end of rows that keep fewer than K."""

@@ -14,10 +14,9 @@ from speechprune.pruners.base import Pruner
 from speechprune.pruners.inputs import PruneInputs
 from speechprune.pruners.options import check_options
 from speechprune.pruners.ranking import check_keep, indices_of, rank
-from speechprune.pruners.vectors import mean_cosine
+from speechprune.pruners.vectors import DECIMALS, mean_cosine
 
 ROUNDING = 1e-9  # tokens: a share this close below a whole number counts as that number
-DECIMALS = 9  # similarities are ranked to this precision: equal tokens tie whatever the order of a sum
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 import torch
@@ -13,13 +14,27 @@ from speechprune.pruners import PAD, FirstLayer, PruneInputs, Pruner, all_pruner
 
 D, WINDOW, LENGTHS, QUERY_LENGTHS = 16, 20, (37, 60, 1, 13), (3, 5, 2, 1)
 KEEPS = (1, 7, WINDOW, 45, 100)
+SIGNALS = ("energy", "encoder_attention", "ctc")
 
 # Of pruners that cannot be without options.
-EXAMPLES = {"chain": {"steps": [{"method": "phase1", "budget": 0.2, "frame_seconds": 0.5}, "rap"]}}
+EXAMPLES = {
+    "chain": {"steps": [{"method": "phase1", "budget": 0.2, "frame_seconds": 0.5}, "rap"]},
+    "per_segment": {"scorer": "textsim", "segments": 4},
+    "smoothed": {"scorer": "textsim"},
+}
 VARIANTS = [get_pruner(name, **EXAMPLES.get(name, {})) for name in all_pruners()] + [
     get_pruner("phase1", frame_seconds=2.2),
     get_pruner("phase2", heads="full-width", bias=True, rope=True, causal=True),
     get_pruner("phase2", average="keys"),
+    get_pruner("cdpruner", theta=0.5),
+    get_pruner("late_interaction", weights="equal", centred=False, smooth=0.6, choices=0.5),
+    get_pruner("per_segment", scorer={"method": "phase2", "heads": "full-width"}, segments=3),
+    get_pruner("smoothed", scorer="rap", domain="frequency", seconds=0.3),
+    get_pruner("sa_map", threshold=-0.2),
+    get_pruner("snapkv", layers=1, window=3, kernel=3),
+    get_pruner("visionzip", contextual=0.4),
+    get_pruner("vispruner", important=0.2),
+    get_pruner("chain", steps=[{"method": "rap", "budget": 30}, "a_tome"]),
     get_pruner("chain", steps=[{"method": "rac", "budget": 50}, {"method": "phase1", "budget": "window"}, "phase2"]),
 ]
 
@@ -40,11 +55,44 @@ def first_layer(dtype: torch.dtype = torch.float32) -> FirstLayer:
     return FirstLayer(q, k, 4, 2, q_bias, k_bias, rope_theta=100.0)
 
 
+class Looking:
+    """A first pass that looks at audio tokens the more, the more they resemble the query."""
+
+    layers = 3
+
+    def __call__(self, inputs: PruneInputs, layer: int, queries: int) -> torch.Tensor:
+        T = inputs.T.double().masked_fill(~inputs.query()[..., None], 0).sum(1)
+        logits = (inputs.S.double() @ T[..., None])[..., 0] / (layer + queries)
+        return logits.masked_fill(~inputs.valid(), -torch.inf).softmax(1)
+
+
+def details(row: int) -> dict[str, Any]:
+    """Choices of the query and signals of one of the recordings."""
+    generator = torch.Generator().manual_seed(90 + row)
+    signals = {name: torch.rand(LENGTHS[row], generator=generator) + 0.01 for name in SIGNALS}
+    return {"choices": torch.arange(QUERY_LENGTHS[row]) // 2, "signals": signals}
+
+
 def batch(dtype: torch.dtype = torch.float32, **changes) -> PruneInputs:
     """The four recordings in one batch; the padding holds NaN, which nobody may read."""
-    S, T = (torch.nn.utils.rnn.pad_sequence(x, True, torch.nan) for x in zip(*rows(dtype), strict=True))
+
+    def padded(parts: Iterable[torch.Tensor], filler: float = torch.nan) -> torch.Tensor:
+        return torch.nn.utils.rnn.pad_sequence(list(parts), True, filler)
+
+    S, T = map(padded, zip(*rows(dtype), strict=True))
+    found = [details(row) for row in range(len(LENGTHS))]
     inputs = PruneInputs(
-        S, torch.tensor(LENGTHS), T, torch.tensor(QUERY_LENGTHS), 4.0, WINDOW, first_layer(dtype), seeds=(3, 1, 4, 1)
+        S,
+        torch.tensor(LENGTHS),
+        T,
+        torch.tensor(QUERY_LENGTHS),
+        4.0,
+        WINDOW,
+        first_layer(dtype),
+        seeds=(3, 1, 4, 1),
+        choices=padded((row["choices"] for row in found), 7),
+        signals={name: padded(row["signals"][name] for row in found) for name in SIGNALS},
+        first_pass=Looking(),
     )
     return dataclasses.replace(inputs, **changes)
 
@@ -82,7 +130,7 @@ def check_row_alone_is_row_of_batch(pruner: Pruner) -> None:
         for b, (S, T) in enumerate(rows()):
             seed = inputs.seeds[b]
             options = {"frame_rate": 4.0, "window": WINDOW, "first_layer": inputs.first_layer, "seed": seed}
-            alone = pruner(S, T, keep=keep, **options)
+            alone = pruner(S, T, keep=keep, first_pass=inputs.first_pass, **options, **details(b))
             assert together[b][together[b] != PAD].tolist() == alone.tolist()
 
 
@@ -136,6 +184,36 @@ def check_broken_tokens(pruner: Pruner) -> None:
         assert torch.equal(clean, pruner.select(batch(S=batch().S.flip(2)), 7)), "looks at S, but not for NaN"
     except ValueError as error:
         assert "NaN" in str(error)
+
+
+def check_merging(pruner: Pruner) -> None:
+    """Every token goes into one of the kept ones or nowhere; each kept one is its own; sums are of real tokens only."""
+    inputs = batch()
+    for keep, merged in zip(KEEPS, pruner.merge_each(inputs, KEEPS), strict=True):
+        assert torch.equal(merged.index, pruner.select(inputs, keep))
+        assert torch.isfinite(merged.tokens(inputs.S)).all()
+        for b, n in enumerate(LENGTHS):
+            kept = merged.index[b][merged.index[b] != PAD]
+            assert merged.into[b, kept].tolist() == list(range(len(kept)))
+            went = merged.into[b] != PAD
+            assert not went[n:].any() and (merged.weight[b] > 0).tolist() == went.tolist()
+            if not pruner.merges:
+                assert went.sum() == len(kept) and merged.weight[b].sum() == len(kept)
+
+
+def check_needs(pruner: Pruner) -> None:
+    """What is not named is not read; what is named and missing is said to be."""
+    known = {"first_layer": "first q/k projections", "first_pass": "first pass"}
+    without = {name: None for name in known if name not in pruner.needs}
+    signals = {name: value for name, value in batch().signals.items() if name in pruner.needs}
+    assert torch.equal(pruner.select(batch(), 7), pruner.select(batch(signals=signals, **without), 7))
+    for need in pruner.needs:
+        if need in known:
+            missing = batch(**{need: None})
+        else:
+            missing = batch(signals={name: value for name, value in signals.items() if name != need})
+        with pytest.raises(ValueError, match=known.get(need, need)):
+            pruner.select(missing, 7)
 
 
 def check_is_a_value(pruner: Pruner) -> None:
