@@ -15,11 +15,11 @@ from lhotse import MonoCut
 from lhotse.array import TemporalArray
 
 from speechprune.common.tensors import join
+from speechprune.features.archives import KaldiioWriter  # registers the storage that signals are read from
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from speechprune.features.archives import KaldiioWriter
     from speechprune.models.base import SpeechLLM
     from speechprune.pruners import Pruner
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -46,7 +48,7 @@ def _cosines(S: Tensor, columns: Tensor, centred: bool) -> Tensor:
 
     (s - m) t = s t - m t, and |s - m|^2 = |s|^2 - 2 s m + |m|^2: the mean m is one more column of the product.
     """
-    mean = S.sum(0, dtype=torch.float64) / len(S) if centred else columns.new_zeros(len(columns))
+    mean = mean_token(S) if centred else columns.new_zeros(len(columns))
     products, squares = product(S, torch.cat([columns, mean[:, None]], dim=1) if centred else columns)
     if centred:
         products, along = products[:, :-1] - mean @ columns, products[:, -1]
@@ -59,18 +61,34 @@ def _cosines(S: Tensor, columns: Tensor, centred: bool) -> Tensor:
     return (products / lengths[:, None]).masked_fill(~(alive | centre.isnan())[:, None], 0) + 0 * squares[:, None]
 
 
+def mean_token(S: Tensor) -> Tensor:
+    """(D,) float64 of S (n, D)."""
+    total = torch.zeros(S.shape[1], dtype=torch.float64, device=S.device)
+    for block in in_blocks(S):
+        total += block.sum(0)
+    return total / len(S)
+
+
 def product(S: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
     """S (n, D) times ``columns`` (D, L) float64, and the squared lengths of S (n,), both float64, in blocks."""
+    found, squares = columns.new_empty(len(S), columns.shape[1]), columns.new_empty(len(S))
+    start = 0
+    for block in in_blocks(S):
+        end = start + len(block)
+        torch.matmul(block, columns, out=found[start:end])
+        torch.linalg.vector_norm(block, dim=1, out=squares[start:end])
+        start = end
+    return found, squares.square_()
+
+
+def in_blocks(S: Tensor) -> Iterator[Tensor]:
+    """S (n, D) in float64, block by block, in one place: allocations would tear holes into the heap."""
     n, D = S.shape
-    found, squares = columns.new_empty(n, columns.shape[1]), columns.new_empty(n)
     size = min(n, max(1, block_size(BLOCK, S.device) // D))
-    room = columns.new_empty(size, D)  # once: an allocation a block would tear holes into the heap
+    room = torch.empty(size, D, dtype=torch.float64, device=S.device)
     for start in range(0, n, size):
         tokens = S[start : start + size]
-        block = room[: len(tokens)].copy_(tokens)
-        torch.matmul(block, columns, out=found[start : start + size])
-        torch.linalg.vector_norm(block, dim=1, out=squares[start : start + size])
-    return found, squares.square_()
+        yield room[: len(tokens)].copy_(tokens)
 
 
 def sliding_max(x: Tensor, reach: int) -> Tensor:

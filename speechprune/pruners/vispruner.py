@@ -15,6 +15,7 @@ from speechprune.pruners.ranking import best_first, check_keep, indices_of
 from speechprune.pruners.vectors import DECIMALS, check_quadratic, real_units
 
 AT_ONCE = 8  # tokens that a round drops
+COARSE = 6  # decimals that float32 holds
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,9 @@ class VisPruner(Pruner):
         order = best_first(inputs.signal("encoder_attention").round(decimals=DECIMALS), valid)
         chosen = [torch.zeros_like(valid) for _ in keeps]
         for row, n in enumerate(inputs.lengths.tolist()):
-            cosines = (units[row, :n] @ units[row, :n].T).round(decimals=DECIMALS)
+            cosines = (
+                (units[row, :n] @ units[row, :n].T).round(decimals=COARSE).float()
+            )  # half the memory to go through
             for keep, found in zip(keeps, chosen, strict=True):
                 important = int(min(keep, n) * self.important)
                 found[row, order[row, :important]] = True
@@ -71,7 +74,7 @@ def distinct(cosines: Tensor, rest: Tensor, count: int) -> Tensor:
         return rest[:0]
     while (drop := min(AT_ONCE, len(rest) - count)) > 0:
         a, b = rest[::2], rest[1::2]
-        closest = cosines[a[:, None], b].amax(1)
+        closest = cosines.index_select(0, a).index_select(1, b).amax(1)
         order = torch.argsort(closest, descending=True, stable=True)
         rest = torch.cat([a[order[drop:]], b])
     return rest
