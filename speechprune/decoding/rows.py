@@ -7,6 +7,7 @@ from lhotse import MonoCut
 from speechprune.decoding.answering import evidence_mask
 from speechprune.decoding.batches import Reply
 from speechprune.decoding.hypotheses import pack_tokens
+from speechprune.decoding.oracle import Oracle
 from speechprune.decoding.replies import parse_choice
 from speechprune.decoding.systems import System
 from speechprune.models import SpeechLLM
@@ -34,6 +35,7 @@ def make_row(cut: MonoCut, system: System, reply: Reply, total: int | None, mode
     rotation = {} if system.permute == "none" else {"rotation": reply.question["rotation"]}
     text = {} if system.mode == "logprob" else {"reply": reply.text}
     spoken = {"resynthesised": engine} if (engine := cut.custom.get("resynthesised")) else {}
+    passes = {} if reply.indices is None else _passes(system, len(reply.indices), total, model)
     return {
         "id": reply.question["id"],
         "recording": cut.id,
@@ -47,6 +49,7 @@ def make_row(cut: MonoCut, system: System, reply: Reply, total: int | None, mode
         **text,
         "tokens": len(reply.indices) if answered else None,
         "total_tokens": total,
+        **passes,
         "kept": pack_tokens(reply.sources, total) if answered and heard else None,
         "evidence_recall": recall,
         "evidence_precision": precision,
@@ -55,6 +58,15 @@ def make_row(cut: MonoCut, system: System, reply: Reply, total: int | None, mode
         "error": reply.error,
         "source_hash": cut.custom.get("source_hash"),
     }
+
+
+def _passes(system: System, kept: int, total: int, model: SpeechLLM) -> dict:
+    """{"layer_tokens": audio tokens that enter each layer of the LLM} where a first pass adds to those read."""
+    passes = [] if isinstance(system.pruner, Oracle) else system.pruner.first_passes(total, kept, model.window)
+    if not passes:
+        return {}
+    found = [kept + sum(tokens for layers, tokens in passes if layer < layers) for layer in range(model.layers)]
+    return {"layer_tokens": found}
 
 
 def _prediction(reply: Reply) -> str | None:

@@ -77,7 +77,8 @@ def decode(
 
     A row has id, recording, system, rate, model, set, prediction (letter; null where a generated reply names no
     choice), answer (letter), choice_logprobs (list; null in mode generate), reply (text, in mode generate), tokens
-    (number kept), total_tokens, kept (which: ``hypotheses.unpack_tokens``; null where the recording is not heard),
+    (number kept), total_tokens, layer_tokens (audio tokens that enter each layer of the LLM, where a first pass adds to
+    those kept), kept (which: ``hypotheses.unpack_tokens``; null where the recording is not heard),
     evidence_recall (share of the evidence's tokens kept, or null), evidence_precision (share of the kept tokens that
     are the evidence's, or null), error and source_hash (of the cut). A system with ``permute: cyclic`` has a row for
     every rotation of the choices: under ``rotation`` r the r-th choice was shown as A, and the letters of the row are

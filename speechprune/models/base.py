@@ -82,6 +82,7 @@ class SpeechLLM(ABC):
         frame_rate: audio tokens per second.
         window_seconds: the longest audio that the encoder reads at once; longer recordings are cut into windows.
         window: audio tokens of one full window: the model's ordinary input.
+        layers: decoder layers of the LLM.
         max_positions: the longest input of the LLM, audio and text tokens together.
         device, dtype: where and in which precision the model computes.
         signals: what ``encode_parts`` can tell of each token beside its state; see ``PruneInputs.signals``.
@@ -98,6 +99,7 @@ class SpeechLLM(ABC):
     frame_rate: float
     window_seconds: float
     window: int
+    layers: int
     max_positions: int
     device: torch.device
     dtype: torch.dtype

@@ -38,6 +38,7 @@ class DecoderLLM(SpeechLLM):
         self._decoder = model.get_decoder()
         self._text_config = model.config.get_text_config(decoder=True)
         self.device, self.dtype = model.device, model.dtype
+        self.layers = len(self._decoder.layers)
         self.max_positions = self._text_config.max_position_embeddings
         ends = model.generation_config.eos_token_id
         self._ends = frozenset([ends] if isinstance(ends, int) else ends or ())

@@ -59,6 +59,10 @@ class Pruner(ABC):
         """Where every token went, for each of several budgets; its ``index`` is what ``select`` returns."""
         return [Merged.selection(index, inputs.S.shape[1]) for index in self.select_each(inputs, keeps)]
 
+    def first_passes(self, total: int, keep: int, window: int) -> list[tuple[int, int]]:
+        """(layers, audio tokens) of each pass of the LLM that choosing ``keep`` of ``total`` tokens takes; most: []."""
+        return []
+
     def to(self, budget: str | int | float) -> Step:
         """The pruner as a step of a chain that leaves ``budget``: "window", tokens (int) or a rate (float)."""
         return Step(self, budget)
@@ -166,6 +170,13 @@ class Chain(Pruner):
 
     def select_each(self, inputs: PruneInputs, keeps: Sequence[int]) -> list[Tensor]:
         return [merged.index for merged in self.merge_each(inputs, keeps)]
+
+    def first_passes(self, total: int, keep: int, window: int) -> list[tuple[int, int]]:
+        found = []
+        for step in self.steps:
+            found += step.pruner.first_passes(total, keep, window)
+            total = total if step.budget is None else min(total, max(step.tokens(window), keep))
+        return found
 
     def merge_each(self, inputs: PruneInputs, keeps: Sequence[int]) -> list[Merged]:
         return _through(self.steps, inputs, keeps)

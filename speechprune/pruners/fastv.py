@@ -36,9 +36,8 @@ class FastV(Scorer):
         if self.layers < 1:
             raise ValueError(f"fastv: layers={self.layers}; expected at least 1")
 
-    @property
-    def first_pass_layers(self) -> int:
-        return self.layers
+    def first_passes(self, total: int, keep: int, window: int) -> list[tuple[int, int]]:
+        return [(self.layers, total)]
 
     def scores(self, inputs: PruneInputs) -> Tensor:
         return attention_of(inputs, self.name, self.layers, 1)

@@ -46,6 +46,9 @@ class PerSegment(Pruner):
     def needs(self) -> tuple[str, ...]:
         return self.scorer.needs
 
+    def first_passes(self, total: int, keep: int, window: int) -> list[tuple[int, int]]:
+        return self.scorer.first_passes(total, keep, window)
+
     def select(self, inputs: PruneInputs, keep: int) -> Tensor:
         return self.select_each(inputs, [keep])[0]
 

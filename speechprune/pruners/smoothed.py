@@ -49,6 +49,9 @@ class Smoothed(Scorer):
     def needs(self) -> tuple[str, ...]:
         return self.scorer.needs
 
+    def first_passes(self, total: int, keep: int, window: int) -> list[tuple[int, int]]:
+        return self.scorer.first_passes(total, keep, window)
+
     def scores(self, inputs: PruneInputs) -> Tensor:
         scores = self.scorer.scores(inputs).double()
         valid = inputs.valid()

@@ -45,9 +45,8 @@ class SnapKV(Scorer):
                 "more, and an odd kernel"
             )
 
-    @property
-    def first_pass_layers(self) -> int:
-        return self.layers
+    def first_passes(self, total: int, keep: int, window: int) -> list[tuple[int, int]]:
+        return [(self.layers, total)]
 
     def scores(self, inputs: PruneInputs) -> Tensor:
         attention, valid = attention_of(inputs, self.name, self.layers, self.window), inputs.valid()
