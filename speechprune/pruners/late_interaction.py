@@ -44,11 +44,11 @@ class LateInteraction(Scorer):
     title = "Late interaction"
     source = "docs/pruners.md"
 
-    seconds: float = 1.5
-    choices: float = 1.0
+    seconds: float = 2.0
+    choices: float = 0.25
     weights: Literal["inverse", "equal"] = "inverse"
     centred: bool = True
-    smooth: float = 0.0
+    smooth: float = 0.5
 
     def __post_init__(self) -> None:
         check_options(self)

@@ -58,7 +58,7 @@ def test_stage_2_stores_what_the_samples_and_the_model_tell(tmp_path) -> None:
 
 
 def test_a_dump_of_a_time_before_signals_stays_valid(tmp_path) -> None:
-    write_cuts(tmp_path / "cuts.jsonl", make_corpus(tmp_path, 1, 1.5))
+    write_cuts(tmp_path / "cuts.jsonl", make_corpus(tmp_path, 1, 2.5))
     extract_features(tmp_path / "cuts.jsonl", tmp_path / "dump", EnergyModel(), progress=False)
     path = tmp_path / "dump" / "cuts.1.jsonl"
     line = json.loads(path.read_text())
