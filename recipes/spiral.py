@@ -16,10 +16,11 @@ from pathlib import Path
 from lhotse import CutSet, MonoCut
 
 from speechprune.alignment import Aligner, Sentence, get_aligner, supervise
+from speechprune.common.download import download_file
 from speechprune.common.files import Problem, shown
+from speechprune.common.names import file_name
 from speechprune.data.building import Item, build_cuts, file_state, open_recording, path_inside, select_cuts, text_lines
 from speechprune.data.choices import answer_index, split_choices
-from speechprune.data.download import fetch
 from speechprune.tts import get_engine
 from speechprune.tts.transcripts import resynthesise
 
@@ -45,6 +46,8 @@ _WAVS = """SPIRAL's recordings are not in {folder}. Their owners share them by h
   2. put the files into {folder}, as {folder}/lecture_0.wav and so on;
   3. run this again.
 Or let a synthesiser speak the published transcripts: --tts espeak"""
+_ANNOTATION = """{absent} not in {folder}. SPIRAL's annotation is two files, data.jsonl and data_h.jsonl, from
+https://github.com/linyueqian/SPIRAL_Dataset: put them there, or let stage 0 fetch them into a folder of its own."""
 
 
 def download_spiral(target_dir: Path, sets: Sequence[str] = ("test",), nj: int = 1, tts: str | None = None) -> Path:
@@ -60,7 +63,7 @@ def download_spiral(target_dir: Path, sets: Sequence[str] = ("test",), nj: int =
     target_dir = Path(target_dir)
     for name, digest in _SHA256.items():
         if not (target_dir / name).is_file():
-            fetch(f"{_OWNER}/{name}", target_dir / name, sha256=digest)
+            download_file(f"{_OWNER}/{name}", target_dir / name, sha256=digest)
     if tts is None and not any((target_dir / "wavs").glob("*.wav")):
         raise ValueError(_WAVS.format(folder=target_dir / "wavs"))
     return target_dir
@@ -94,6 +97,8 @@ def prepare_spiral(
         raise FileNotFoundError(_WAVS.format(folder=corpus_dir / "wavs"))
     if tts is not None:
         get_engine(tts)  # an unknown name is one error, not one a row
+    if absent := [name for name in _SHA256 if not (corpus_dir / name).is_file()]:
+        raise FileNotFoundError(_ANNOTATION.format(absent=" and ".join(absent), folder=corpus_dir))
     problems: list[Problem] = []
     hard = {row["metadata"]["id"] for _, row in _rows(corpus_dir / "data_h.jsonl", problems)}
     rows = dict(_rows(corpus_dir / "data.jsonl", problems))
@@ -225,7 +230,7 @@ class _Maker:
     def item(self, where: str, row: dict) -> Item:
         name = row["metadata"]["id"]
         hard = name in self.hard
-        audio = self.tts or [self.aligner.method, self._state(row)]
+        audio = get_engine(self.tts).identity if self.tts else [self.aligner.method, self._state(row)]
         return Item(f"test-{name}", where, [row, hard, audio], lambda: self.make(row, hard))
 
     def _state(self, row: dict) -> list | None:
@@ -237,10 +242,11 @@ class _Maker:
     def make(self, row: dict, hard: bool) -> MonoCut:
         entry, name = _parse(row), f"test-{row['metadata']['id']}"
         if self.tts:
-            method = f"synthesis ({self.tts})"
-            recording, said = resynthesise(name, entry.sentences, get_engine(self.tts), self.spoken / f"{name}.wav")
+            engine = get_engine(self.tts)
+            method, spoken = f"synthesis ({engine.name})", {"resynthesised": engine.name}
+            recording, said = resynthesise(name, entry.sentences, engine, self.spoken / f"{file_name(name)}.wav")
         else:
-            method = self.aligner.method
+            method, spoken = self.aligner.method, {}
             wav = path_inside(self.wavs, entry.wav)
             recording = open_recording(wav, name)
             timed = self.aligner.align(wav, [s.text for s in entry.sentences])
@@ -258,5 +264,5 @@ class _Maker:
         }
         meta = row["metadata"]
         custom = {"questions": [question], "scenario": meta.get("transcript_type"), "topic": meta.get("main_topic")}
-        custom |= {"subtopic": meta.get("subtopic"), "hard": hard} | ({"resynthesised": self.tts} if self.tts else {})
+        custom |= {"subtopic": meta.get("subtopic"), "hard": hard} | spoken
         return MonoCut(name, 0.0, recording.duration, 0, list(said.values()), recording=recording, custom=custom)

@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 PATH = click.Path(path_type=Path)
 
 
+class _OneLine(logging.Formatter):
+    """Ids and file names that a message names cannot begin a line of their own, or command a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        from speechprune.common.names import escaped
+
+        if isinstance(record.args, tuple):
+            record.args = tuple(escaped(arg) if isinstance(arg, str) else arg for arg in record.args)
+        return escaped(super().format(record), kept="\n\t")
+
+
 class _Commands(click.Group):
     """Lists commands in the order of the stages, not of the alphabet."""
 
@@ -39,7 +50,9 @@ def main(ctx: click.Context, traceback: bool) -> None:
     """
     ctx.obj = traceback
     form = "%(asctime)s (%(filename)s:%(lineno)d) %(levelname)s: %(message)s"
-    logging.basicConfig(level=logging.INFO, format=form, datefmt="%Y-%m-%dT%H:%M:%S")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine(form, "%Y-%m-%dT%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for chatty in ("httpx", "matplotlib", "fontTools"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.getLogger("huggingface_hub.utils._http").setLevel(logging.ERROR)  # every retry, twice
@@ -57,7 +70,9 @@ def command(function: Callable[..., None]) -> click.Command:
         except (ValueError, OSError) as error:
             if ctx.obj:
                 raise
-            raise click.ClickException(str(error)) from error
+            from speechprune.common.names import escaped
+
+            raise click.ClickException(escaped(str(error), kept="\n")) from error
 
     return run
 
@@ -176,4 +191,11 @@ def with_corpus_options(function: Callable[..., None]) -> Callable[..., None]:
     return _tts(_aligner(function))
 
 
-with_progress = click.option("--progress/--no-progress", default=True, help="Show a progress bar, or none.")
+with_urls = click.option(
+    "--urls", is_flag=True, help="Also read audio that the cuts take from the net (http, https, s3, gs)."
+)
+with_progress = click.option(
+    "--progress/--no-progress",
+    default=None,
+    help="Show a progress bar, or none; if neither is given, a bar in a terminal and a log line every 30 s elsewhere.",
+)

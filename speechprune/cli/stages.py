@@ -18,6 +18,7 @@ from speechprune.cli.base import (
     with_model,
     with_progress,
     with_sets,
+    with_urls,
 )
 from speechprune.report.page import RECORDINGS
 
@@ -38,6 +39,7 @@ def download(corpus: str, folder: Path, sets: list[str], nj: int, **options) -> 
     """Stage 0: fetch or synthesise CORPUS into FOLDER, or check what the user has there."""
     from speechprune.data.corpora import corpus_function, corpus_options
 
+    _require_folders(folder)
     chosen = corpus_options("download", corpus, options)
     corpus_function("download", corpus)(folder, sets=sets, nj=nj, **chosen)
 
@@ -52,6 +54,7 @@ def prepare(corpus: str, folder: Path, out: Path, sets: list[str], **options) ->
     """Stage 1: turn CORPUS in FOLDER into validated cuts, OUT/<set>/cuts.jsonl.gz."""
     from speechprune.data.corpora import corpus_function, corpus_options
 
+    _require_folders(folder, out)
     chosen = corpus_options("prepare", corpus, options)
     for name, cuts in corpus_function("prepare", corpus)(folder, out, sets=sets, **chosen).items():
         sizes = [(cut.duration, len(cut.custom["questions"])) for cut in cuts]
@@ -59,13 +62,22 @@ def prepare(corpus: str, folder: Path, out: Path, sets: list[str], **options) ->
         logging.info("%s: %d recordings, %.2f h, %d questions", name, len(sizes), hours, questions)
 
 
+def _require_folders(*paths: Path) -> None:
+    for path in paths:
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"{path} is a file, expected a folder; name another")
+
+
 @command
 @click.argument("cuts", type=PATH)
 @click.argument("dump", type=PATH)
 @with_model
+@with_urls
 @with_job
 @with_progress
-def features(cuts: Path, dump: Path, load: Callable[[], SpeechLLM], shard: Shard, progress: bool) -> None:
+def features(
+    cuts: Path, dump: Path, load: Callable[[], SpeechLLM], urls: bool, shard: Shard, progress: bool | None
+) -> None:
     """Stage 2: encode the audio of CUTS once; audio tokens into Kaldi archives in DUMP. Resumes where it stopped.
 
     On SIGTERM or SIGUSR1 the recording at hand is finished; exit status 75 says that there are more.
@@ -73,15 +85,17 @@ def features(cuts: Path, dump: Path, load: Callable[[], SpeechLLM], shard: Shard
     from speechprune.common.stopping import stop_on_signals
 
     with stop_on_signals() as stop:  # imports take seconds, too
+        from speechprune.features.dump import is_fruitless
         from speechprune.features.extract import extract_features
 
-        summary = extract_features(cuts, dump, load(), shard, progress, stop)
+        sources = ("file", "url") if urls else ("file",)
+        summary = extract_features(cuts, dump, load(), shard, progress, stop, sources)
     logging.info("%s", summary)
     if summary.unwritten:
         raise OSError(f"{dump} is incomplete: {summary.unwritten} recordings could not be written; mend that and rerun")
     _leave(stop, summary.left)
-    # A single recording of one of many jobs says nothing about the others.
-    if summary.failed > (shard.jobs > 1) and not summary.done and not summary.skipped:
+    # A single recording of one of many jobs says nothing about the others, before these have ended.
+    if summary.failed and not summary.good and (summary.failed > 1 or is_fruitless(dump)):
         first = next(problem for problem in summary.problems if problem.field == "audio_tokens")
         raise ValueError(f"{dump}: all {summary.failed} recordings failed, the first: {first}")
 
@@ -111,7 +125,7 @@ def decode(
     mode: str | None,
     load: Callable[[], SpeechLLM],
     shard: Shard,
-    progress: bool,
+    progress: bool | None,
 ) -> None:
     """Stage 3: prune and answer; hypotheses into EXP/<system>/hyp.<job>.jsonl. Resumes where it stopped.
 

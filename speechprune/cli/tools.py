@@ -15,6 +15,7 @@ from speechprune.cli.base import (
     command,
     with_model,
     with_progress,
+    with_urls,
 )
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def bench(
     as_json: bool,
     out: Path | None,
     load: Loader,
-    progress: bool,
+    progress: bool | None,
 ) -> None:
     """Measure speed on this machine: sweep, an hour of audio, pruning's own cost and, with a GPU, the prefill.
 
@@ -103,7 +104,7 @@ def bench(
     from speechprune.bench import bench as run
     from speechprune.common.files import atomic_write
 
-    result = run(lines or tuple(TITLES), load, load.words(), cuts, recordings, repeats, progress)
+    result = run(lines or tuple(TITLES), load, load.words(), cuts, recordings, repeats, progress is not False)
     click.echo(json.dumps(result) if as_json else format_bench(result))
     if out is not None:
         with atomic_write(out) as file:
@@ -162,13 +163,14 @@ def rank(exp: Path, against: str, out: Path | None, as_json: bool, made_by: tupl
 
 @command
 @click.argument("cuts", type=PATH)
-def validate(cuts: Path) -> None:
+@with_urls
+def validate(cuts: Path, urls: bool) -> None:
     """Check that CUTS (a file or a folder of them) keep the cut contract; print every broken promise."""
     from speechprune.data.cuts import Problem, read_cuts, validate_cuts
 
     problems: list[Problem] = []
     found = list(read_cuts(cuts, problems))
-    problems += validate_cuts(found)
+    problems += validate_cuts(found, ("file", "url") if urls else ("file",))
     for problem in problems:
         click.echo(problem)
     if problems:
@@ -182,14 +184,13 @@ def validate(cuts: Path) -> None:
 def describe(cuts: Path, picture: Path | None) -> None:
     """Count what is in CUTS and draw durations and places of evidence."""
     from speechprune.data.cuts import Problem, read_cuts
-    from speechprune.data.describe import check_picture, draw
-    from speechprune.data.describe import describe as count
+    from speechprune.data.describe import check_picture, describe_cuts, draw
 
     folder = cuts if cuts.is_dir() else cuts.parent
     picture = picture or folder / "description.png"
     check_picture(picture)
     problems: list[Problem] = []
-    found = count(read_cuts(cuts, problems))
+    found = describe_cuts(read_cuts(cuts, problems), problems)
     for problem in problems:
         logging.warning("%s", problem)
     click.echo(found)
@@ -226,7 +227,7 @@ def train_mini(data: Path, out: Path, config: Path | None, parts: tuple[str, ...
 def progress(
     stage: str, source: Path, target: Path, config: Path | None, permute: str | None, mode: str | None
 ) -> None:
-    """Print how much of stage 2 or 3 is done, as DONE/EXPECTED recordings, or rows of all systems.
+    """Print how much of stage 2 or 3 is done, as DONE/EXPECTED recordings, or rows of all systems, and what failed.
 
     \b
     speechprune progress features CUTS DUMP
@@ -240,6 +241,6 @@ def progress(
         order = "CUTS DUMP" if stage == "features" else "DUMP EXP"
         raise click.UsageError(f"{target} is a file; the order is {order}")
     if config is None:
-        click.echo("{}/{} recordings".format(*count_recordings(source, target)))
+        click.echo(count_recordings(source, target))
     else:
         click.echo("{}/{} rows".format(*count_rows(source, target, config, permute, mode)))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -19,10 +18,10 @@ from pathlib import Path
 
 import torch
 from lhotse import MonoCut
-from tqdm import tqdm
 
 from speechprune.common.errors import explain
 from speechprune.common.files import Problem, Shard, append_lines, atomic_write, mend, open_append, read_jsonl
+from speechprune.common.meter import Meter
 from speechprune.decoding.answering import Answerer
 from speechprune.decoding.batches import Reply
 from speechprune.decoding.rows import Key, is_row, key_of, make_row
@@ -70,7 +69,7 @@ def decode(
     config: DecodeConfig,
     model: SpeechLLM,
     shard: Shard = _WHOLE,
-    progress: bool = True,
+    progress: bool | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> DecodeSummary:
     """Write the missing rows of ``exp_dir/<system>/hyp.<job>.jsonl``, one per question and system.
@@ -92,7 +91,7 @@ def decode(
         config: the systems.
         model: the Speech LLM.
         shard: which part of the recordings; jobs may run at the same time.
-        progress: show a bar on stderr.
+        progress: True for a bar on stderr, False for none; None as ``Meter`` has it.
         stop: asked before each recording; once it says True, the rest is left to another run.
     Raises:
         FileNotFoundError: there is no dump.
@@ -123,7 +122,7 @@ def decode(
         # Of all recordings, whatever the dump holds by now: jobs that start at different times must not shift.
         share = set(shard.take(recording_names(dump)))
         mine = [cut for cut in cuts if cut.id in share]
-        for cut in tqdm(mine, f"decode {shard}", unit="rec", disable=not progress, file=sys.stderr):
+        for cut in Meter(mine, f"decode {shard}", "recordings", progress):
             questions = _questions(cut, summary.problems)
             missing = []
             for system in config.systems:

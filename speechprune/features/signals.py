@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from lhotse import MonoCut
-from lhotse.array import TemporalArray
 
 from speechprune.common.tensors import join
-from speechprune.features.archives import KaldiioWriter  # registers the storage that signals are read from
+from speechprune.features.dump import custom_fields, load_array, stored_array
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from speechprune.models.base import SpeechLLM
     from speechprune.pruners import Pruner
 
-FIELD, NAMES = "signals", "signal_names"  # custom fields of a dump's cut
 SILENCE = -100.0  # dB: nothing is quieter
 ENERGY = "energy"
 
@@ -80,23 +78,21 @@ def check_signals(pruner: Pruner, model: SpeechLLM) -> None:
             raise ValueError(f"{pruner.name} needs {need}, which {model.name} does not give: only {', '.join(given)}")
 
 
-def store_signals(archive: KaldiioWriter, name: str, signals: dict[str, np.ndarray], frame_rate: float) -> dict:
-    """Append the signals of recording ``name``; returns the custom fields that point to them."""
-    table = np.stack(list(signals.values()), axis=1)
-    stored = archive.store_array(name, table, frame_shift=1 / frame_rate, temporal_dim=0, start=0)
-    return {FIELD: stored, NAMES: list(signals)}
+def signal_table(signals: dict[str, np.ndarray]) -> tuple[list[str], np.ndarray]:
+    """Names and (N, K) float32, as they are stored."""
+    return list(signals), np.stack(list(signals.values()), axis=1)
 
 
 def load_signals(cut: MonoCut) -> dict[str, Tensor]:
     """{name: (N,) float32} of a dump's cut; {} where it was made without signals.
 
     Raises:
-        ValueError: the archive does not hold what it promises. FileNotFoundError: it is gone.
+        ValueError: the archive does not hold what was written. FileNotFoundError: it is gone.
     """
-    custom = cut.custom or {}
-    if not isinstance(custom.get(FIELD), TemporalArray):
+    custom = custom_fields(cut)
+    if (stored := stored_array(custom, "signals")) is None:
         return {}
-    table, names = torch.from_numpy(custom[FIELD].load()), custom.get(NAMES)
+    table, names = torch.from_numpy(load_array(cut, "signals", stored)), custom.get("signal_names")
     if not isinstance(names, list) or tuple(table.shape) != (custom["audio_tokens"].shape[0], len(names)):
         raise ValueError(f"{cut.id}: signals of shape {tuple(table.shape)} do not belong to it; extract it again")
     return dict(zip(names, table.T, strict=True))

@@ -175,7 +175,7 @@ def test_a_system_added_later_costs_only_itself(tmp_path, dump, model, monkeypat
 
 def test_the_bar_goes_to_stderr_and_only_when_asked(tmp_path, dump, model, capsys):
     config = config_of(tmp_path, systems=["original"])
-    decode(dump, tmp_path / "exp", config, model)
+    decode(dump, tmp_path / "exp", config, model, progress=True)
     out, err = capsys.readouterr()
     assert out == ""
     assert "decode 1/1: 100%" in err

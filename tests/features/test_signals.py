@@ -62,7 +62,9 @@ def test_a_dump_of_a_time_before_signals_stays_valid(tmp_path) -> None:
     extract_features(tmp_path / "cuts.jsonl", tmp_path / "dump", EnergyModel(), progress=False)
     path = tmp_path / "dump" / "cuts.1.jsonl"
     line = json.loads(path.read_text())
-    del line["custom"]["signals"], line["custom"]["signal_names"]
+    for field in ("signals", "signal_names"):
+        del line["custom"][field]
+    del line["custom"]["checksums"]["signals"]
     path.write_text(json.dumps(line) + "\n")
     problems: list = []
     (cut,) = read_dump(tmp_path / "dump", problems)
@@ -78,3 +80,17 @@ def test_a_model_that_cannot_give_a_signal_is_refused_by_name() -> None:
         check_signals(SAMAP(), EnergyModel())
     with pytest.raises(ValueError, match="iterative_fusion needs ctc, which energy does not give: only energy, place"):
         check_signals(IterativeFusion(), Telling())
+
+
+def test_damaged_signals_are_an_error_and_are_extracted_again(tmp_path) -> None:
+    write_cuts(tmp_path / "cuts.jsonl", make_corpus(tmp_path, 1, 2.5))
+    extract_features(tmp_path / "cuts.jsonl", tmp_path / "dump", EnergyModel(), progress=False)
+    archive = tmp_path / "dump" / "feats.1.ark"
+    content = bytearray(archive.read_bytes())
+    content[-3] ^= 1  # in the signals, which stand behind the states
+    archive.write_bytes(content)
+    (cut,) = read_dump(tmp_path / "dump", [])
+    with pytest.raises(ValueError, match="is not what was written there"):
+        load_signals(cut)
+    assert extract_features(tmp_path / "cuts.jsonl", tmp_path / "dump", EnergyModel(), progress=False).done == 1
+    assert load_signals(read_dump(tmp_path / "dump", [])[0])["energy"].shape == (63,)

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from helpers.driving import ALL, Recipe, decode, features, report, score
-from helpers.shells import ENVIRONMENT, alive, pids_in, wait_for
 
 
 @pytest.fixture
@@ -82,8 +78,15 @@ def test_works_from_another_directory(recipe, tmp_path):
 def test_paths_with_spaces(recipe):
     folder = "/data/my corpora/$(touch x)"
     assert recipe.run("--stop-stage", "1", "--corpus-dir", folder).returncode == 0
-    assert [call[2] for call in recipe.calls()] == [folder, folder]
+    assert [call[:3] for call in recipe.calls()] == [["prepare", "mini_sir", folder]]
     assert not (recipe.egs / "x").exists()
+
+
+def test_a_corpus_of_the_users_own_is_only_read(recipe):
+    """Stage 0 writes into the corpus' folder, so it leaves theirs alone."""
+    result = recipe.run("--stop-stage", "1", "--corpus-dir", "/data/mine")
+    assert "Stage 0: nothing to do: mini_sir is yours, in /data/mine, and only read" in result.stderr + result.stdout
+    assert [call[0] for call in recipe.calls()] == ["prepare"]
 
 
 @pytest.mark.parametrize("model", ["hub/my model", "/models/my model", "models/my model//"])
@@ -145,7 +148,7 @@ def test_help_shows_stages_paths_and_options(recipe):
     result = recipe.run("--help", "--model", "hub/big", "--sets=test,dev")
     assert (result.returncode, result.stderr) == (0, "")
     for words in (
-        r"0  download .* -> downloads/mini_sir$",
+        r"0  download .* -> downloads/mini_sir .not with --corpus-dir.$",
         r"1  prepare +downloads/mini_sir -> data/{test,dev}/cuts.jsonl.gz$",
         r"2  features +data/{test,dev}/cuts.jsonl.gz, .* -> dump/big/{test,dev}/$",
         r"3  decode +dump/big/{test,dev}/, conf/decode.yaml, .* -> exp/big/{test,dev}/<system>/hyp.\*.jsonl$",
@@ -168,7 +171,8 @@ def test_help_lists_every_option(recipe):
 
 
 def test_helps_columns_hold_the_longest_option(recipe):
-    lines = re.findall(r"^  --.*", recipe.run("--help").stdout, re.MULTILINE)
+    result = recipe.run("--help", "--model", "/a/path/that/is/longer/than/most/of/them")
+    lines = re.findall(r"^  --.*", result.stdout, re.MULTILINE)
     texts = {"first stage to run", "with slurm: jobs of an array that run at once", "the sets it is trained on"}
     assert len({line.index(text) for line in lines for text in texts if text in line}) == 1
 
@@ -191,7 +195,7 @@ def test_helps_columns_hold_the_longest_option(recipe):
         (["--corpus="], "--corpus: ''"),
         (["--model", "."], "--model: '.'"),
         (["--config", "none.yaml"], "--config: there is no file 'none.yaml'"),
-        (["--cmd", "pbs"], "--cmd: pbs is unknown; the valid ones are: local slurm"),
+        (["--cmd", "pbs"], "--cmd: 'pbs' is unknown; the valid ones are: local slurm"),
         (["--detach", "yes"], "--detach: 'yes' is not true or false"),
         (["--detach", "true"], "--detach: jobs of this machine end with the driver; give --cmd slurm"),
         (["--cmd=slurm", "--detach=true", "--retries=1"], "--retries: after --detach nobody is there to try again"),
@@ -257,14 +261,3 @@ def test_a_missing_installation_is_explained(recipe):
     result = recipe.run(env={"PATH": "/usr/bin:/bin"})
     assert result.returncode == 2
     assert "speechprune is not installed; type: make env" in result.stderr
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_jobs_do_not_outlive_a_killed_driver(recipe, number):
-    words = ["bash", str(recipe.egs / "run.sh"), "--stage=3", "--nj=1"]
-    driver = subprocess.Popen(words, env={**ENVIRONMENT, **recipe.env, "SLEEP": "decode"}, stdout=subprocess.DEVNULL)
-    (pid,) = pids_in(Path(f"{recipe.record}.pid"), 1)
-    driver.send_signal(number)
-    driver.wait()
-    wait_for(lambda: not alive(pid))
