@@ -45,7 +45,7 @@ class LateInteraction(Scorer):
     source = "docs/pruners.md"
 
     seconds: float = 2.0
-    choices: float = 0.25
+    choices: float = 0.1
     weights: Literal["inverse", "equal"] = "inverse"
     centred: bool = True
     smooth: float = 0.5
