@@ -12,7 +12,7 @@ import yaml
 
 from speechprune.decoding.oracle import Oracle
 from speechprune.prompts import QUERIES
-from speechprune.pruners import Pruner, get_pruner, to_options
+from speechprune.pruners import Pruner, all_pruners, get_pruner, required_options, to_options
 
 # What a system hears: the recording; the recording without some of the question's spans (and 0.2 s on both sides of
 # each); a full window of silence, repeated to the recording's length; no audio token at all. A model that answers
@@ -117,6 +117,7 @@ def load_config(path: str | Path) -> DecodeConfig:
           - method: speechprune
             rates: [0.6]
             phase2: {heads: full-width}
+          - {method: all, without: [full, iterative_fusion]}  # every pruner that there is
           - oracle
           - {name: silence, method: original, audio: silence}
 
@@ -147,7 +148,8 @@ def _parse(table: object) -> DecodeConfig:
         raise ValueError(f"seed: {common['seed']!r}, expected a whole number")
     systems: list[System] = []
     for entry in table["systems"]:
-        systems += _expand(entry if isinstance(entry, dict) else {"method": entry}, table.get("rates"), common)
+        for each in _each(entry if isinstance(entry, dict) else {"method": entry}):
+            systems += _expand(each, table.get("rates"), common)
     folders = [system.folder for system in systems]
     if doubled := [folder for folder in folders if folders.count(folder) > 1]:
         raise ValueError(f"systems: {doubled[0]} appears twice; give one of them another 'name'")
@@ -155,6 +157,18 @@ def _parse(table: object) -> DecodeConfig:
     if batch_tokens is not None and not (_is_whole(batch_tokens) and batch_tokens >= 1):
         raise ValueError(f"batch_tokens: {batch_tokens!r}, expected a whole number of at least 1")
     return DecodeConfig(tuple(systems), batch_tokens)
+
+
+def _each(entry: dict) -> list[dict]:
+    """The entry itself; for ``{method: all, without: [..]}`` one for every pruner that needs no options."""
+    if entry.get("method") != "all":
+        return [entry]
+    without = entry.get("without", [])
+    if not isinstance(without, list) or (unknown := [name for name in without if name not in all_pruners()]):
+        named = without if not isinstance(without, list) else unknown[0]
+        raise ValueError(f"systems: all: without {named!r}; give a list of {', '.join(all_pruners())}")
+    alone = [name for name, cls in all_pruners().items() if not required_options(cls) and name not in without]
+    return [{**{key: value for key, value in entry.items() if key != "without"}, "method": name} for name in alone]
 
 
 def _expand(entry: dict, rates: object, common: dict) -> list[System]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from speechprune.pruners.base import Pruner, Step
 from speechprune.pruners.inputs import PAD, FirstLayer, FirstPass, Merged, PruneInputs
-from speechprune.pruners.options import all_pruners, from_options, get_pruner, to_options
+from speechprune.pruners.options import all_pruners, from_options, get_pruner, required_options, to_options
 from speechprune.pruners.scorer import Scorer
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "all_pruners",
     "from_options",
     "get_pruner",
+    "required_options",
     "to_options",
 ]
 

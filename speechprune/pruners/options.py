@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from speechprune.common.registry import lookup, subclasses
@@ -27,6 +27,11 @@ def get_pruner(name: str, **options: Any) -> Pruner:
     return from_options(lookup("pruner", name, all_pruners()), options)
 
 
+def required_options(cls: type) -> list[str]:
+    """Names of the options that a pruner cannot be without."""
+    return [field.name for field in fields(cls) if field.default is MISSING and field.default_factory is MISSING]
+
+
 def from_options(cls: type, options: dict[str, Any]) -> Any:
     """An instance of the dataclass ``cls`` from its options, as ``to_options`` gives them.
 
@@ -38,12 +43,10 @@ def from_options(cls: type, options: dict[str, Any]) -> Any:
     for option in options:
         if option not in known:
             raise ValueError(f"{called}: unknown option {option!r}; it has: {', '.join(known) or 'no options'}")
+    if absent := [name for name in required_options(cls) if name not in options]:
+        raise ValueError(f"{called}: it needs the option {absent[0]!r}")
     hints = get_type_hints(cls)
-    values = {option: _decoded(hints[option], value) for option, value in options.items()}
-    try:
-        return cls(**values)
-    except TypeError as error:  # a field without a default
-        raise ValueError(f"{called}: {str(error).split('() ')[-1]}") from None
+    return cls(**{option: _decoded(hints[option], value) for option, value in options.items()})
 
 
 def to_options(pruner: Any) -> dict[str, Any]:

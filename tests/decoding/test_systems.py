@@ -11,7 +11,7 @@ from helpers.pruner_matrix import EXAMPLES
 from helpers.shells import ROOT
 
 from speechprune.decoding.systems import AUDIO, DecodeConfig, System, load_config
-from speechprune.pruners import RAP, Full, Original, Phase2, SpeechPrune, all_pruners
+from speechprune.pruners import RAP, Full, Original, Phase2, SpeechPrune, all_pruners, get_pruner
 
 
 def load(tmp_path: Path, text: str) -> DecodeConfig:
@@ -159,3 +159,17 @@ def test_every_pruner_can_be_a_system(tmp_path):
         config = load(tmp_path, yaml.safe_dump({"rates": [0.5], "systems": [system]}))
         assert [(s.pruner.name, s.name) for s in config.systems] == [(name, name)]
         json.dumps(config.systems[0].describe())
+
+
+def test_all_pruners_are_systems_of_one_line(tmp_path):
+    systems = load(tmp_path, "{rates: [0.5], systems: [{method: all, without: [full, iterative_fusion]}]}").systems
+    assert [s.pruner for s in systems] == [
+        get_pruner(name) for name in all_pruners() if name not in ("full", "iterative_fusion", *EXAMPLES)
+    ]
+    assert {s.rate for s in systems} == {None, 0.5}
+
+
+@pytest.mark.parametrize("without", ["full", "[ful]"])
+def test_all_without_what_there_is_not(tmp_path, without):
+    with pytest.raises(ValueError, match="systems: all: without 'ful"):
+        load(tmp_path, f"{{rates: [0.5], systems: [{{method: all, without: {without}}}]}}")

@@ -13,7 +13,9 @@ from helpers.pruner_matrix import CHECKS, VARIANTS
 from helpers.shells import ROOT
 
 from speechprune import pruners
+from speechprune.decoding.systems import load_config
 from speechprune.pruners import all_pruners, get_pruner
+from speechprune.pruners.listing import listing
 from speechprune.scoring.stage import write_results
 from speechprune.scoring.tables import title
 
@@ -54,6 +56,9 @@ def test_new_pruner_passes_every_check(tmp_path: Path, monkeypatch: pytest.Monke
     try:
         for check in CHECKS:
             check(get_pruner(name))
+        assert name in [entry["name"] for entry in listing()]
+        zoo = load_config(ROOT / "egs" / "mini_sir" / "conf" / "zoo.yaml")
+        assert name in [system.pruner.name for system in zoo.systems]
         write_rows(tmp_path / "exp", [row(0, name, 0.4), row(0, "my_own", 0.4)])
         write_results(tmp_path / "exp", "speechprune score exp")
         page = (tmp_path / "exp" / "RESULTS.md").read_text(encoding="utf-8")
