@@ -72,7 +72,7 @@ def prepare_cn_college_listen(corpus_dir: Path, output_dir: Path, sets: Sequence
     found = sum(len(clip.questions) for clip in clips)
     if found != published:
         problems.append(Problem(corpus_dir.name, "questions", str(found), f"{published}, as published"))
-    return build_sets(clips, wanted, output_dir, problems)
+    return build_sets("cn_college_listen", clips, wanted, output_dir, problems)
 
 
 def _read_table(table: Path, problems: list[Problem]) -> Iterator[Clip]:

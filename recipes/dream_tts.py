@@ -98,10 +98,10 @@ def prepare_dream_tts(
                 raise FileNotFoundError(f"{reason}.\n{_BY_HAND.format(repo=REPO, folder=corpus_dir)}")
             clips = read_clips(files, whole, output_dir / whole / "wav", problems)
             _check(clips, problems)
-            prepared |= build_sets(clips, wanted, output_dir, problems)
+            prepared |= build_sets("dream_tts", clips, wanted, output_dir, problems)
             continue
         items = _items(corpus_dir / f"{whole}.json", whole, output_dir / whole / "wav", tts, problems)
-        made = {whole: build_cuts(output_dir / whole, items, problems)}
+        made = {whole: build_cuts(output_dir / whole, items, problems, corpus="dream_tts")}
         if whole + LONG in wanted:
             made[whole + LONG] = long_subset(made[whole], output_dir / (whole + LONG))
         prepared |= {name: made[name] for name in wanted}

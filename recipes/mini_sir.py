@@ -19,7 +19,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import yaml
 from lhotse import CutSet, MonoCut, SupervisionSegment
 from lhotse.supervision import AlignmentItem
 from scipy.signal import resample_poly
@@ -27,7 +26,7 @@ from scipy.signal import resample_poly
 from speechprune.audio import is_whole_wav, open_recording, write_wav
 from speechprune.common.files import Problem, atomic_write
 from speechprune.common.meter import Meter
-from speechprune.common.reading import read_json
+from speechprune.common.reading import read_json, read_yaml
 from speechprune.common.workers import in_processes
 from speechprune.data.building import report_problems
 from speechprune.data.cuts import validate_cut, write_cuts
@@ -64,7 +63,7 @@ SETS = {
 @cache
 def words() -> dict:
     """The content of ``mini_sir.yaml``, lists split."""
-    table = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+    table = read_yaml(Path(__file__).with_suffix(".yaml"))
     table["persons"] = table["persons"].split()
     for kind in table["kinds"].values():
         kind["nouns"], kind["values"] = kind["nouns"].split(), kind["values"].split()
@@ -319,7 +318,7 @@ def _cut(script: dict, folder: Path) -> MonoCut:
         channel=0,
         recording=recording,
         supervisions=supervisions,
-        custom={"scenario": script["scenario"], "questions": questions},
+        custom={"corpus": "mini_sir", "scenario": script["scenario"], "questions": questions},
     )
 
 

@@ -105,7 +105,7 @@ def prepare_spiral(
     _check_counts({row["metadata"]["id"] for row in rows.values()}, hard, problems)
     maker = _Maker(corpus_dir / "wavs", output_dir / "test" / "wav", hard, tts, get_aligner(aligner))
     items = (maker.item(where, row) for where, row in rows.items())
-    prepared = {"test": build_cuts(output_dir / "test", items, problems)}
+    prepared = {"test": build_cuts(output_dir / "test", items, problems, corpus="spiral")}
     if "test_h" in sets:
         prepared["test_h"] = select_cuts(prepared["test"], output_dir / "test_h", lambda cut: cut.custom["hard"])
     return {name: prepared[name] for name in sets}

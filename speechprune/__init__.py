@@ -16,8 +16,8 @@ __version__ = "0.1.0"
 # Public names and where they live; resolved on first use, so that importing speechprune stays fast. The classes of
 # pruners are public, too, and found by their files.
 _PUBLIC = {
-    "Answer": "speechprune.models",
-    "SpeechLLM": "speechprune.models",
+    "Answer": "speechprune.asking",
+    "SpeechLLM": "speechprune.asking",
     "PruneInputs": "speechprune.pruners",
     "Pruner": "speechprune.pruners",
     "FirstLayer": "speechprune.pruners",

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 
-from speechprune.bench.sizes import PAPER_MS, QUERY_TOKENS, SECONDS, TEXT_TOKENS
-from speechprune.bench.timing import Times, milliseconds, side_by_side, table
+from speechprune.bench.sizes import PAPER_MS, QUERY_TOKENS, SECONDS
+from speechprune.bench.timing import Times, milliseconds, side_by_side
+from speechprune.common.defaults import TEXT_TOKENS
+from speechprune.common.markdown import aligned_table
 from speechprune.costs.count import recording
 from speechprune.costs.encoder import encoder_cost
 from speechprune.costs.profiling import RATES
@@ -122,10 +124,10 @@ class _Batch:
         self.prefill(kept)
 
     def measure(self, repeats: int) -> list[dict]:
-        budgets = {rate: max(1, round(self.window * (1 - rate))) for rate in RATES}
-        whole: dict[float | None, Callable[[], None]] = {None: self.original}
-        for rate, keep in budgets.items():
-            whole[rate] = functools.partial(self._prune_and_prefill, keep)
+        budgets: dict[float | None, int] = {rate: max(1, round(self.window * (1 - rate))) for rate in RATES}
+        whole: dict[float | None, Callable[[], object]] = {None: self.original}
+        for pruned, keep in budgets.items():
+            whole[pruned] = functools.partial(self._prune_and_prefill, keep)
         peaks = {rate: self._peak(run) for rate, run in whole.items()}
         runs = {f"whole {rate}": run for rate, run in whole.items()}
         runs |= {f"prune {rate}": functools.partial(self.prune, keep) for rate, keep in budgets.items()}
@@ -136,7 +138,12 @@ class _Batch:
         for rate in whole:
             keep = budgets.get(rate, self.window)
             encoder = times[f"encode {1 if rate is None else self.windows}"]
-            row = {"batch": self.batch, "rate": rate, "audio_tokens": keep, "tokens": keep + TEXT_TOKENS}
+            row: dict[str, float | None] = {
+                "batch": self.batch,
+                "rate": rate,
+                "audio_tokens": keep,
+                "tokens": keep + TEXT_TOKENS,
+            }
             row |= {"limit": (self.window + TEXT_TOKENS) / (keep + TEXT_TOKENS), "peak_bytes": peaks[rate]}
             row["paper"] = PAPER_MS[self.window] / PAPER_MS[keep] if {self.window, keep} <= PAPER_MS.keys() else None
             rows.append(row | _times(times[f"whole {rate}"], times.get(f"prune {rate}"), encoder, first))
@@ -145,7 +152,7 @@ class _Batch:
     def _prune_and_prefill(self, keep: int) -> None:
         self.prefill(self.prune(keep))
 
-    def _peak(self, run: Callable[[], None]) -> int | None:
+    def _peak(self, run: Callable[[], object]) -> int | None:
         """Bytes that torch had allocated at most; this call warms up, too."""
         if self.device.type != "cuda":
             run()
@@ -197,4 +204,4 @@ def format_prefill(result: dict) -> str:
         f"On the {result['device'].upper()} in {result['dtype']}: recordings of {result['recording_tokens']} audio "
         f"tokens, {result['windows']} windows."
     )
-    return "\n\n".join([ABOUT, about, table(head, rows)])
+    return "\n\n".join([ABOUT, about, aligned_table(head, rows)])

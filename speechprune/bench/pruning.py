@@ -11,8 +11,10 @@ from transformers import PreTrainedConfig
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, Qwen2RotaryEmbedding
 
 from speechprune.bench.selection import LENGTHS, format_selection, measure_selection
-from speechprune.bench.sizes import QUERY_TOKENS, SECONDS, TEXT_TOKENS
-from speechprune.bench.timing import milliseconds, side_by_side, table
+from speechprune.bench.sizes import QUERY_TOKENS, SECONDS
+from speechprune.bench.timing import milliseconds, side_by_side
+from speechprune.common.defaults import TEXT_TOKENS
+from speechprune.common.markdown import aligned_table
 from speechprune.costs.count import recording, true_costs
 from speechprune.costs.encoder import encoder_cost
 from speechprune.costs.profiling import RATES
@@ -149,5 +151,5 @@ def format_pruning(result: dict) -> str:
         f"One layer takes {milliseconds(prefill['layer'])[0]} ms, lm_head {milliseconds(prefill['lm_head'])[0]} ms."
     )
     head = ["", "GFLOP", "% of prefill's", "median ms", "quartiles ms", "% of prefill's"]
-    parts = [ABOUT, about, table(head, rows), "### Every pruner", format_selection(result["selection"])]
+    parts = [ABOUT, about, aligned_table(head, rows), "### Every pruner", format_selection(result["selection"])]
     return "\n\n".join(parts)

@@ -9,7 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from speechprune.bench.timing import Times, milliseconds, seconds_of, side_by_side, table
+from speechprune.bench.timing import Times, milliseconds, seconds_of, side_by_side
+from speechprune.common.markdown import aligned_table
 from speechprune.pruners import FirstLayer, LateInteraction, PruneInputs, Pruner, all_pruners, get_pruner
 from speechprune.pruners.matching import product
 from speechprune.pruners.vectors import units
@@ -114,7 +115,7 @@ def format_selection(result: dict) -> str:
     size = f"{4 * HEADS * LENGTHS[-1] ** 2 / 1e12:.2f} TB"
     about = ABOUT.format(keep=result["keep"], width=result["width"], query=QUESTION + 4 * CHOICES, size=size)
     said = f"Late interaction takes so many times its own product of audio and query: {ratios}."
-    return "\n\n".join([about, table(head, body), said])
+    return "\n\n".join([about, aligned_table(head, body), said])
 
 
 def _longest(found: dict | str) -> float:

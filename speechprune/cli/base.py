@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from speechprune import __version__
+from speechprune.common.extras import advice
 
 if TYPE_CHECKING:
     from speechprune.common.files import Shard
@@ -32,7 +33,13 @@ class _OneLine(logging.Formatter):
 
 
 class _Commands(click.Group):
-    """Lists commands in the order of the stages, not of the alphabet."""
+    """Lists commands in the order of the stages, not of the alphabet; takes words that are text."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        for word in args:
+            if "\0" in word or any("\ud800" <= letter <= "\udfff" for letter in word):
+                raise click.UsageError(f"{word!a} is not UTF-8 text; rename the file, or write the text in UTF-8")
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -61,20 +68,32 @@ def main(ctx: click.Context, traceback: bool) -> None:
 def command(function: Callable[..., None]) -> click.Command:
     """A subcommand whose expected errors are one clear line and exit status 1."""
 
-    @main.command(name=function.__name__.replace("_", "-"), short_help=function.__doc__.splitlines()[0])
+    @main.command(name=function.__name__.replace("_", "-"), short_help=(function.__doc__ or "").splitlines()[0])
     @click.pass_context
     @functools.wraps(function)
     def run(ctx: click.Context, *args, **kwargs) -> None:
         try:
             function(*args, **kwargs)
-        except (ValueError, OSError) as error:
-            if ctx.obj:
+        except Exception as error:
+            if ctx.obj or (sentence := _sentence(error)) is None:
                 raise
             from speechprune.common.names import escaped
 
-            raise click.ClickException(escaped(str(error), kept="\n")) from error
+            raise click.ClickException(escaped(sentence, kept="\n")) from error
 
     return run
+
+
+def _sentence(error: Exception) -> str | None:
+    """What a user is told about an error that their input or their machine made; None for a bug, with its traceback."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, ValueError | OSError) and str(error):
+        return str(error)
+    if isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "AcceleratorError"):  # torch's
+        reason = (str(error).splitlines() or ["no memory left"])[0]
+        return f"{type(error).__name__}: {reason}; give the model a larger or another device (--device, --quantize)"
+    return advice(error) if isinstance(error, ImportError) else None
 
 
 @dataclass(frozen=True)

@@ -111,8 +111,8 @@ def features(
 )
 @click.option(
     "--mode",
-    type=click.Choice(["logprob", "generate"]),
-    help="Take the likeliest letter, or read a generated reply; for all systems, whatever the configuration says.",
+    type=click.Choice(["logprob", "generate", "cloze"]),
+    help="The likeliest letter, a generated reply, or the likeliest choice, which the prompt does not show.",
 )
 @with_model
 @with_job
@@ -171,6 +171,7 @@ def score(exps: tuple[Path, ...], cuts: Path | None, against: str | None, model:
     An EXP is the folder of one model and one set, such as exp/mini/test.
     """
     from speechprune.scoring.stage import write_comparison, write_results
+    from speechprune.scoring.titles import read_titles
 
     options = {"--cuts": cuts, "--against": against, "--model": model, "--out": out}
     given = [part for name, value in options.items() if value is not None for part in (name, str(value))]
@@ -179,7 +180,7 @@ def score(exps: tuple[Path, ...], cuts: Path | None, against: str | None, model:
         scores = write_results(exps[0], line, against, cuts, out, model)
         count = f"{len(scores)} system{'' if len(scores) == 1 else 's'}"
         logging.info("%s scored: %s", count, (out or exps[0]) / "RESULTS.md")
-        if verdict := _verdict(scores):
+        if verdict := _verdict(scores, read_titles(exps[0])):
             logging.info("%s", verdict)
         return
     if out is None:
@@ -193,19 +194,19 @@ def score(exps: tuple[Path, ...], cuts: Path | None, against: str | None, model:
     logging.info("%d experiments compared: %s", len(exps), out / "RESULTS.md")
 
 
-def _verdict(scores: list[SystemScore]) -> str:
+def _verdict(scores: list[SystemScore], titles: dict[str, str]) -> str:
     """SpeechPrune at the middle one of its rates beside what it is to beat: those of the three that have a score."""
-    from speechprune.scoring.tables import title
+    from speechprune.scoring.titles import title
 
-    scored = [score for score in scores if score.accuracy is not None]
-    pruned = [score for score in scored if score.system == "speechprune"]  # rates ascend
+    scored = [(score, score.accuracy) for score in scores if score.accuracy is not None]
+    pruned = [pair for pair in scored if pair[0].system == "speechprune"]  # rates ascend
     shown = pruned[(len(pruned) - 1) // 2 :][:1]
-    shown += [score for name in ("original", "full") for score in scored if score.system == name]
-    parts = []
-    for score in shown:
+    shown += [pair for name in ("original", "full") for pair in scored if pair[0].system == name]
+    parts: list[str] = []
+    for score, accuracy in shown:
         at = "" if score.rate is None else f" at {score.rate:g}"
         tokens = "" if score.tokens is None else f" with {score.tokens:g}" + ("" if parts else " tokens")
-        parts.append(f"{title(score.system)}{at}: {100 * score.accuracy:.2f} %{tokens}")
+        parts.append(f"{title(score.system, titles)}{at}: {100 * accuracy:.2f} %{tokens}")
     return "; ".join(parts)
 
 

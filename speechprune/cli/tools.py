@@ -17,6 +17,7 @@ from speechprune.cli.base import (
     with_progress,
     with_urls,
 )
+from speechprune.common.defaults import PRUNER, QUERY, RATE, SEED, TEXT_TOKENS
 
 if TYPE_CHECKING:
     from speechprune.models import SpeechLLM
@@ -26,12 +27,13 @@ if TYPE_CHECKING:
 @click.argument("wav", type=PATH)
 @click.argument("question")
 @click.option("--choice", "choices", multiple=True, required=True, help="A choice; give this option 2 to 10 times.")
-@click.option("--pruner", default="speechprune", show_default=True, help="Method, such as speechprune, rap or full.")
-@click.option("--rate", default=0.4, show_default=True, help="Share of the model's ordinary input to remove.")
-@click.option("--query", default="question+choices", show_default=True, help="What pruners compare the audio with.")
-@click.option("--seed", default=0, show_default=True, help="Of random pruners.")
+@click.option("--pruner", default=PRUNER, show_default=True, help="Method, such as speechprune, rap or full.")
+@click.option("--rate", default=RATE, show_default=True, help="Share of the model's ordinary input to remove.")
+@click.option("--query", default=QUERY, show_default=True, help="What pruners compare the audio with.")
+@click.option("--seed", default=SEED, show_default=True, help="Of random pruners.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @with_model
+@with_progress
 def ask(
     wav: Path, question: str, choices: tuple[str, ...], load: Callable[[], SpeechLLM], as_json: bool, **options
 ) -> None:
@@ -46,7 +48,7 @@ def ask(
 @command
 @with_model
 @click.option("--audio-tokens", type=click.IntRange(1), help="What the decoder reads; by default Table I's rows.")
-@click.option("--text-tokens", default=107, show_default=True, type=click.IntRange(0), help="Of the prompt.")
+@click.option("--text-tokens", default=TEXT_TOKENS, show_default=True, type=click.IntRange(0), help="Of the prompt.")
 @click.option("--seconds", type=float, help="Length of the recording; by default what the audio tokens need.")
 @click.option("--measure", is_flag=True, help="Also load the weights and time the prefill on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -223,7 +225,7 @@ def train_mini(data: Path, out: Path, config: Path | None, parts: tuple[str, ...
 @click.argument("target", metavar="DUMP|EXP", type=PATH)
 @click.option("--config", type=PATH, help="As for decode, which needs it.")
 @click.option("--permute", type=click.Choice(["none", "cyclic"]), help="As for decode.")
-@click.option("--mode", type=click.Choice(["logprob", "generate"]), help="As for decode.")
+@click.option("--mode", type=click.Choice(["logprob", "generate", "cloze"]), help="As for decode.")
 def progress(
     stage: str, source: Path, target: Path, config: Path | None, permute: str | None, mode: str | None
 ) -> None:
@@ -243,4 +245,4 @@ def progress(
     if config is None:
         click.echo(count_recordings(source, target))
     else:
-        click.echo("{}/{} rows".format(*count_rows(source, target, config, permute, mode)))
+        click.echo(count_rows(source, target, config, permute, mode))

@@ -59,7 +59,13 @@ class Item:
     make: Callable[[], MonoCut]
 
 
-def build_cuts(folder: Path, items: Iterable[Item], problems: list[Problem], progress: bool | None = None) -> CutSet:
+def build_cuts(
+    folder: Path,
+    items: Iterable[Item],
+    problems: list[Problem],
+    progress: bool | None = None,
+    corpus: str | None = None,
+) -> CutSet:
     """Make the cuts of one set and write ``folder/cuts.jsonl.gz``.
 
     Args:
@@ -68,6 +74,7 @@ def build_cuts(folder: Path, items: Iterable[Item], problems: list[Problem], pro
         problems: what the recipe found so far; broken items are added, with every promise that a cut breaks. All are
             written to ``folder/problems.txt``, and the first ten are logged.
         progress: as ``Meter``'s ``shown``.
+        corpus: the recipe's name, which every cut then carries: tables of several corpora go by it.
     Returns:
         the set, read lazily from its file.
     Raises:
@@ -88,7 +95,7 @@ def build_cuts(folder: Path, items: Iterable[Item], problems: list[Problem], pro
                 made[item.id] = part
     report_problems(folder, len(made), problems)
     path = folder / "cuts.jsonl.gz"
-    write_cuts(path, map(_read, made.values()))
+    write_cuts(path, (_read(part, corpus) for part in made.values()))
     return CutSet.from_jsonl_lazy(path)
 
 
@@ -189,8 +196,11 @@ def _is_finished(part: Path, digest: str) -> bool:
         return False
 
 
-def _read(part: Path) -> MonoCut:
-    return MonoCut.from_dict(json.loads(part.read_text(encoding="utf-8"))["cut"])
+def _read(part: Path, corpus: str | None) -> MonoCut:
+    cut = MonoCut.from_dict(json.loads(part.read_text(encoding="utf-8"))["cut"])
+    if corpus is not None:
+        cut.custom["corpus"] = corpus  # here, so that parts of before are not made again
+    return cut
 
 
 def report_problems(folder: Path, made: int, problems: list[Problem]) -> None:

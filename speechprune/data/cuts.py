@@ -3,7 +3,8 @@
 ``cut.custom["questions"]`` is a list of
 ``{"id": "<recording id>-q<k>", "question": str, "choices": [str, ...], "answer": index, "evidence": spans or None}``
 with spans ``[{"start": seconds, "duration": seconds}, ...]`` counted from the recording's start; ``distractors``, where
-a question has them, are spans that say wrong choices. Other custom fields
+a question has them, are spans that say wrong choices. ``custom["corpus"]``, where it is known, names the recipe that
+the cut comes from: rows carry it on, and tables of several corpora go by it. Other custom fields
 (``scenario``, ``topic``, ``hard``, ...) and further keys of a question are the corpus' own; those of ``STAGE_FIELDS``
 are written by stage 2.
 """
@@ -17,6 +18,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 from lhotse import MonoCut
 
@@ -43,12 +45,13 @@ LABELS = ("corpus", "resynthesised")  # custom fields that every row of stage 3 
 _ID = re.compile(r"[^\s/]+")  # ids name Kaldi archive entries
 
 
-def read_cuts(path: str | Path, problems: list[Problem]) -> Iterator[MonoCut]:
+def read_cuts(path: str | Path, problems: list[Problem], only: Collection[str] | None = None) -> Iterator[MonoCut]:
     """The cuts of a file, or of a folder's ``cuts*.jsonl`` and ``cuts*.jsonl.gz`` in the order of their names.
 
     Args:
         path: .jsonl, .jsonl.gz, or a folder.
         problems: gets one entry, ``where`` = "file:line", per line that is no JSON object or no MonoCut.
+        only: ids of the cuts that are wanted; the others cost no more than their JSON.
     Raises:
         FileNotFoundError: no such file, or a folder without cuts.
     """
@@ -66,6 +69,8 @@ def read_cuts(path: str | Path, problems: list[Problem]) -> Iterator[MonoCut]:
                 continue
             if not isinstance(row.get("id"), str):
                 problems.append(Problem(where, "id", shown(row.get("id")), "a text"))
+                continue
+            if only is not None and row["id"] not in only:
                 continue
             try:
                 cut = MonoCut.from_dict(row)
@@ -134,7 +139,7 @@ def validate_cut(cut: MonoCut, sources: Collection[str] = FILES) -> list[Problem
         found.expect(
             value is None or (_is_text(value) and value.isprintable()), name, value, "one line of printable text"
         )
-    questions = custom.get("questions")
+    questions: Any = custom.get("questions")
     if found.expect(isinstance(questions, list), "questions", questions, "a list"):
         for i, question in enumerate(questions):
             if found.expect(isinstance(question, dict), f"questions[{i}]", question, "an object"):
@@ -198,7 +203,7 @@ def _validate_recording(cut: MonoCut, sources: Collection[str], found: _Found) -
     return float(length)
 
 
-def _validate_span(field: str, start: object, duration: object, end: float, found: _Found) -> None:
+def _validate_span(field: str, start: Any, duration: Any, end: float, found: _Found) -> None:
     if not found.expect(_is_number(start) and start >= 0, f"{field}.start", start, "0 or more"):
         return
     if found.expect(_is_number(duration) and duration > 0, f"{field}.duration", duration, "above 0"):
@@ -229,7 +234,7 @@ def _validate_question(field: str, question: dict, cut_id: object, end: float, f
     found.expect(good, f"{field}.id", name, f"{shown(cut_id)}-q<number>")
     text = question.get("question")
     found.expect(_is_text(text), f"{field}.question", text, "a non-empty text")
-    choices = question.get("choices")
+    choices: Any = question.get("choices")
     size = len(choices) if isinstance(choices, list) else 0
     if found.expect(2 <= size <= len(LETTERS), f"{field}.choices", choices, f"a list of 2 to {len(LETTERS)} texts"):
         for j, choice in enumerate(choices):

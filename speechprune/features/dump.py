@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from speechprune.common.files import Problem, atomic_write, shown
 from speechprune.common.reading import read_json
 from speechprune.data.cuts import read_cuts
 from speechprune.features.archives import NAME, is_whole
+from speechprune.features.lines import recording_names
 
 if TYPE_CHECKING:
     from speechprune.models.base import SpeechLLM
@@ -30,7 +31,7 @@ UNVERIFIED = (
 _AGAIN = "run stage 2 (features) again, which extracts it again"
 
 
-def read_dump(dump_dir: str | Path, problems: list[Problem]) -> list[MonoCut]:
+def read_dump(dump_dir: str | Path, problems: list[Problem], only: Collection[str] | None = None) -> list[MonoCut]:
     """The cuts of a dump, each recording once, sorted by id; failed ones carry ``custom["error"]``.
 
     Archives are looked for beside the cuts, so a dump may be moved.
@@ -38,13 +39,14 @@ def read_dump(dump_dir: str | Path, problems: list[Problem]) -> list[MonoCut]:
     Args:
         dump_dir: what ``extract_features`` wrote.
         problems: gets an entry for each broken line, and one that names the recordings without a line.
+        only: ids of the recordings that are wanted; None: all.
     Raises:
         FileNotFoundError: no dump there. ValueError: its list of recordings is damaged.
     """
     dump = Path(dump_dir)
-    wanted = set(recording_names(dump))
+    wanted = set(recording_names(dump)) if only is None else set(recording_names(dump)).intersection(only)
     found: list[Problem] = []
-    cuts = latest(cut for file in cut_files(dump) for cut in read_cuts(file, found))
+    cuts = latest(cut for file in cut_files(dump) for cut in read_cuts(file, found, wanted))
     # A stopped job's last line is no loss of its own: its recording is done again, or missing below.
     problems += [problem for problem in found if problem.field != "last line"]
     missing = sorted(wanted - cuts.keys())
@@ -59,22 +61,6 @@ def read_dump(dump_dir: str | Path, problems: list[Problem]) -> list[MonoCut]:
     if unverified := sum(is_unverified(custom_fields(cut)) for cut in found):
         log.warning("%s: %d recordings %s", dump, unverified, UNVERIFIED.format(dump=dump))
     return found
-
-
-def recording_names(dump_dir: str | Path) -> list[str]:
-    """Sorted ids of all recordings that belong to a dump, those that are still missing included.
-
-    Raises:
-        FileNotFoundError: no dump there. ValueError: the list of them is damaged.
-    """
-    listing = Path(dump_dir) / "recordings.json"
-    if not listing.is_file():
-        raise FileNotFoundError(f"no audio tokens in {dump_dir}: {listing.name} is missing; run stage 2 (features)")
-    way_out = "run stage 2 (features) again, which writes it anew"
-    names = read_json(listing, list, way_out)
-    if not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{listing} holds {shown(names)}, expected a list of ids; {way_out}")
-    return sorted(names)
 
 
 def load_states(cut: MonoCut) -> np.ndarray:

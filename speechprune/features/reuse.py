@@ -49,8 +49,11 @@ def look_up(cut: MonoCut, before: MonoCut | None, dump: Path, allowed: Collectio
 
 
 def hash_cut(cut: MonoCut) -> str:
-    """``source_hash``: of everything that stands in the cut, 16 hex digits."""
-    return hashlib.sha256(json.dumps(cut.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+    """``source_hash``: of everything that stands in the cut but its corpus' name, 16 hex digits."""
+    row = cut.to_dict()
+    if isinstance(row.get("custom"), dict):  # dumps from before cuts had a corpus stay valid
+        row = row | {"custom": {key: value for key, value in row["custom"].items() if key != "corpus"}}
+    return hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _kept(old: dict, files: list[list[int]]) -> dict:

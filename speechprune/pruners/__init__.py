@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from speechprune.common.rooms import beside_run_sh
 from speechprune.pruners.base import Pruner, Step
 from speechprune.pruners.inputs import PAD, FirstLayer, FirstPass, Merged, PruneInputs
 from speechprune.pruners.options import all_pruners, from_options, get_pruner, required_options, to_options
 from speechprune.pruners.scorer import Scorer
 
+__path__ += beside_run_sh(__name__)
 __all__ = [
     "PAD",
     "FirstLayer",

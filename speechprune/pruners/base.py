@@ -25,6 +25,7 @@ class Pruner(ABC):
         source: paper and where it can be read, "" for common knowledge.
         uses_query: False where the choice of tokens does not depend on T (it is then made once per recording).
         has_budget: False where ``keep`` is ignored (Original, Full).
+        first_window_only: True where tokens behind the model's ordinary input are never chosen: they need not be made.
         merges: True where kept tokens are sums of several; ``merge_each`` then says which.
         needs: what it reads besides S and T: "first_layer", "first_pass" or names of signals.
     """
@@ -34,6 +35,7 @@ class Pruner(ABC):
     source: ClassVar[str] = ""
     uses_query: ClassVar[bool] = True
     has_budget: ClassVar[bool] = True
+    first_window_only: ClassVar[bool] = False
     merges: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ()
 
@@ -58,6 +60,10 @@ class Pruner(ABC):
     def merge_each(self, inputs: PruneInputs, keeps: Sequence[int]) -> list[Merged]:
         """Where every token went, for each of several budgets; its ``index`` is what ``select`` returns."""
         return [Merged.selection(index, inputs.S.shape[1]) for index in self.select_each(inputs, keeps)]
+
+    def left(self, total: int, keep: int, window: int) -> int:
+        """Tokens that ``select`` leaves of a recording of ``total``: known before there are any."""
+        return min(total, keep)
 
     def first_passes(self, total: int, keep: int, window: int) -> list[tuple[int, int]]:
         """(layers, audio tokens) of each pass of the LLM that choosing ``keep`` of ``total`` tokens takes; most: []."""
@@ -164,6 +170,9 @@ class Chain(Pruner):
     def __rshift__(self, after: Pruner) -> Chain:
         *before, last = self.steps
         return Chain((*before, *(last.pruner >> after).steps))
+
+    def left(self, total: int, keep: int, window: int) -> int:
+        return self.steps[-1].pruner.left(total, keep, window)
 
     def select(self, inputs: PruneInputs, keep: int) -> Tensor:
         return self.select_each(inputs, [keep])[0]

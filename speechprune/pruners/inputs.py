@@ -14,6 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from speechprune.common.defaults import FRAME_RATE, WINDOW
+
 PAD = -1  # fills the end of a row of indices whose recording has fewer tokens than the others
 
 
@@ -107,8 +109,8 @@ class PruneInputs:
         S: Tensor,
         T: Tensor | None = None,
         *,
-        frame_rate: float = 25.0,
-        window: int = 750,
+        frame_rate: float = FRAME_RATE,
+        window: int = WINDOW,
         first_layer: FirstLayer | None = None,
         seed: int = 0,
         choices: Tensor | None = None,

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -14,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from speechprune.report.figures import (
+    ACCURACY_LABEL,
     CHANCE,
     GRID,
     RC,
@@ -22,17 +24,17 @@ from speechprune.report.figures import (
     add_legend,
     dodge,
     method_styles,
-    read_scores,
     save,
 )
-from speechprune.scoring.tables import title
+from speechprune.report.scores import read_scores
+from speechprune.scoring.tables import title_in
+from speechprune.scoring.titles import title
 
 log = logging.getLogger(__name__)
 
 REFERENCE_MARKERS = {"full": "P", "original": "X"}
 FLOP_UNITS = ((1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"))
 WIDER = 1.3  # bins stand further apart than rates
-LABEL = "Accuracy (%) with 95 % interval"
 
 
 def cost_figure(document: dict) -> Figure | None:
@@ -64,10 +66,10 @@ def cost_figure(document: dict) -> Figure | None:
                     for s in drawn
                     if s["system"] == name
                 ]
-                _line(axes, points, title(name), colour, marker, line)
+                _line(axes, points, title(name, document.get("titles")), colour, marker, line)
             _frame(axes, xlabel, document["chance"])
             _logarithmic(axes, sorted(places.values()))
-        all_axes[0].set_ylabel(LABEL)
+        all_axes[0].set_ylabel(ACCURACY_LABEL)
         add_legend(figure)
     return figure
 
@@ -105,14 +107,16 @@ def position_figure(document: dict) -> Figure | None:
                 colour, marker, line = styles[part["system"]]
                 shift = WIDER * dodge(number, len(parts))
                 points = [(edges.index((b["low"], b["high"])) + shift, b["accuracy"], b["ci95"]) for b in part["bins"]]
-                _line(axes, points, _labelled(part), colour, marker, line)
+                shown = title_in(document, part)
+                shown = shown if part["rate"] is None else f"{shown} ({part['rate']:g})"
+                _line(axes, points, shown, colour, marker, line)
             _frame(axes, xlabel, document["chance"])
             axes.set_xticks(range(len(edges)), [name_of(*edge) for edge in edges])
             axes.set_xticks([k + 0.5 for k in range(len(edges) - 1)], minor=True)  # where one bin ends
             axes.tick_params(axis="x", which="minor", length=0)
             axes.grid(axis="x", which="minor", **GRID)
             axes.set_xlim(-0.5, len(edges) - 0.5)
-        all_axes[0].set_ylabel(LABEL)
+        all_axes[0].set_ylabel(ACCURACY_LABEL)
         add_legend(figure)
     return figure
 
@@ -125,7 +129,7 @@ def draw_curves(score_json: str | Path, out_dir: str | Path) -> list[Path]:
     Returns:
         the files written; a figure without anything to draw is left out; the log says what it needs.
     Raises:
-        FileNotFoundError, ValueError: no such file, or it is not JSON.
+        FileNotFoundError, ValueError: no such file, or it is not stage 4's.
     """
     document, out_dir = read_scores(Path(score_json)), Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -165,7 +169,7 @@ def _line(axes: Axes, points: list[tuple], label: str, colour: str, marker: str,
     shares = [share for _, share, _ in points]
     low = [100 * max(0.0, share - bounds[0]) for _, share, bounds in points]
     high = [100 * max(0.0, bounds[1] - share) for _, share, bounds in points]
-    style = {"color": colour, "marker": marker, "markersize": 6, "linewidth": 1.4, "capsize": 2.5}
+    style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 6, "linewidth": 1.4, "capsize": 2.5}
     style["linestyle"] = line if len(points) > 1 else "none"
     axes.errorbar(
         [x for x, _, _ in points],
@@ -203,10 +207,6 @@ def _frame(axes: Axes, xlabel: str, chance: float | None) -> None:
     axes.set_ylim(-2, 102)
     axes.set_yticks(range(0, 101, 20))
     axes.grid(axis="y", **GRID)
-
-
-def _labelled(part: dict) -> str:
-    return title(part["system"]) if part["rate"] is None else f"{title(part['system'])} ({part['rate']:g})"
 
 
 def _percents(low: float, high: float) -> str:

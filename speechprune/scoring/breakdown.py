@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from speechprune.common.files import Problem
+from speechprune.decoding.rows import questions_of
 from speechprune.prompts import LETTERS
-from speechprune.scoring.tally import by_system, fraction, interval, mean, question_scores
+from speechprune.scoring.tally import by_system, question_scores, scored
+
+if TYPE_CHECKING:
+    from lhotse import MonoCut
 
 POSITIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # edges, as shares of the recording
 SECONDS = (0.0, 30.0, 60.0, 90.0, 120.0, 180.0, math.inf)  # edges of durations
@@ -65,7 +70,7 @@ def read_asked(
 
     Args:
         cuts: a file or a folder.
-        rows: as ``read_hypotheses`` returns them.
+        rows: those of ``read_hypotheses``.
         problems: gets one entry per question left out, and per line of the cuts that cannot be read.
         expected: gets the ids of all questions of the cuts, with or without a row: what decode has to answer.
     Raises:
@@ -79,7 +84,7 @@ def read_asked(
     answers = {row["id"]: row["answer"] for row in rows if row.get("rotation", 0) == 0 and row["answer"] != "?"}
     found: dict[str, Asked] = {}
     for cut in read_cuts(cuts, problems):
-        ids = set(_ids(cut))
+        ids = {question["id"] for question in questions_of(cut.id, cut.custom)}
         if expected is not None:
             expected |= ids
         if ids.isdisjoint(answers) or validate_cut(cut):
@@ -100,15 +105,7 @@ def read_asked(
     return found
 
 
-def _ids(cut: object) -> Iterator[str]:
-    """The ids under which decode writes the questions of a cut: those of broken questions are made up."""
-    questions = (cut.custom or {}).get("questions")
-    for k, question in enumerate(questions if isinstance(questions, list) else []):
-        name = question.get("id") if isinstance(question, dict) else None
-        yield name if isinstance(name, str) and name and name.isprintable() else f"{cut.id}-q{k}"
-
-
-def _asked(cut: object, question: dict) -> Asked:
+def _asked(cut: MonoCut, question: dict) -> Asked:
     spans = question.get("evidence")
     position = None
     if spans:
@@ -145,8 +142,8 @@ def _by(
         bins = []
         for place in range(last + 1):
             inside = [share for name, share in scores.items() if places.get(name) == place]
-            if inside:
+            if both := scored(inside):
                 high = None if math.isinf(edges[place + 1]) else edges[place + 1]
-                bins.append(Bin(edges[place], high, len(inside), fraction(mean(inside)), interval(inside)))
+                bins.append(Bin(edges[place], high, len(inside), *both))
         parts.append(Breakdown(system, rate, bins))
     return parts

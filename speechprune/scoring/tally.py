@@ -9,11 +9,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from speechprune.decoding.hypotheses import choices_of, label
+from speechprune.decoding.hypotheses import choices_of
+from speechprune.decoding.rows import label
 from speechprune.prompts import LETTERS
 from speechprune.scoring.stats import wilson
 
-METHODS = ("original", "full", "rap", "rac", "phase1", "phase2", "speechprune", "oracle")  # the table's order
+METHODS = (
+    "original",
+    "full",
+    "rap",
+    "rac",
+    "phase1",
+    "phase2",
+    "speechprune",
+    "oracle",
+)  # Table I's order of rows; its names are title's
 DIGITS = 6  # fractions are rounded to this, so that score.json has the same bytes everywhere
 
 
@@ -32,6 +42,12 @@ def interval(scores: Iterable[float]) -> tuple[float, float] | None:
     """Rounded Wilson interval of the mean of scores in [0, 1]; None of nothing."""
     scores = list(scores)
     return rounded(wilson(sum(scores), len(scores))) if scores else None
+
+
+def scored(scores: list[float]) -> tuple[float, tuple[float, float]] | None:
+    """(mean, ``interval``) of scores in [0, 1], to the digits of score.json; None of nothing."""
+    bounds = interval(scores)
+    return None if bounds is None else (round(sum(scores) / len(scores), DIGITS), bounds)
 
 
 def rounded(bounds: tuple[float, float] | None) -> tuple[float, float] | None:
@@ -74,7 +90,9 @@ def lacks(rows: list[dict]) -> bool:
 
 def is_whole(rows: list[dict]) -> bool:
     """Whether a question's rows are all there: one, or as many rotations as it has choices."""
-    return "rotation" not in rows[0] or len(rows) == (choices_of(rows) or len(rows))
+    if "rotation" not in rows[0]:
+        return True
+    return {row["rotation"] for row in rows} == set(range(choices_of(rows) or len(rows)))
 
 
 def place_of(row: dict) -> tuple[str, int]:
@@ -87,9 +105,9 @@ def _controls(names: set[str]) -> set[str]:
     unknown = names - set(METHODS)
     if not unknown:
         return unknown
-    from speechprune.pruners import all_pruners  # needs torch: only worth its seconds for an unknown name
+    from speechprune.decoding.systems import methods  # needs torch: only worth its seconds for an unknown name
 
-    return unknown - set(all_pruners())
+    return unknown - set(methods())
 
 
 def by_system(rows: list[dict]) -> dict[tuple[str, float | None], list[dict]]:
@@ -141,7 +159,7 @@ def constant_letters(rows: list[dict]) -> dict[str, dict[str, float]]:
 
 def constant_letter(rows: list[dict]) -> dict[str, str | float]:
     """What the best constant answer scores: {"letter", "accuracy"} over the distinct questions; ties to the first."""
-    means = {letter: fraction(mean(scores.values())) for letter, scores in constant_letters(rows).items()}
+    means = {letter: round(sum(s.values()) / len(s), DIGITS) for letter, s in constant_letters(rows).items()}
     letter = min(means, key=lambda name: (-means[name], name), default="A")
     return {"letter": letter, "accuracy": means.get(letter, 0.0)}
 

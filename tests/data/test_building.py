@@ -173,3 +173,11 @@ def test_describe(tmp_path, wav):
     assert json.dumps(found.durations) == "[40.0, 40.0, 40.0]"
     with pytest.raises(ValueError, match="no cuts"):
         describe_cuts([], [])
+
+
+def test_cuts_name_their_corpus_also_those_made_before(tmp_path, wav):
+    items = [Item("test-0", "x:1", 0, lambda: cut("test-0", wav))]
+    before = build_cuts(tmp_path / "test", items, [], progress=False)
+    assert "corpus" not in next(iter(before)).custom
+    after = build_cuts(tmp_path / "test", items, [], progress=False, corpus="mine")
+    assert [found.custom["corpus"] for found in after] == ["mine"]

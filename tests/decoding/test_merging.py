@@ -51,7 +51,7 @@ def decoded(model, tmp_path_factory):
     dump = make_dump(folder, cuts, model)
     config_of(folder, rates=[0.5], systems=["pooling", "visionzip", "attention", "energy", "fastv", "rap"])
     decode(dump, folder / "exp", load_config(folder / "decode.yaml"), model, progress=False)
-    return read_hypotheses(folder / "exp", [])
+    return read_hypotheses(folder / "exp", []).rows
 
 
 def test_rows_of_a_merger_say_what_is_heard(decoded):

@@ -75,6 +75,6 @@ def _build(cls, values: dict, where: str):
         raise ValueError(f"{where}: unknown option {unknown[0]!r}; choose from: {', '.join(known)}")
     built = {}
     for name, value in values.items():
-        default = known[name].default_factory() if known[name].default is dataclasses.MISSING else None
-        built[name] = _build(type(default), value, f"{where}: {name}") if default is not None else value
+        nested = known[name].default_factory
+        built[name] = value if nested is dataclasses.MISSING else _build(type(nested()), value, f"{where}: {name}")
     return cls(**built)
