@@ -109,6 +109,11 @@ def bench(
     result = run(lines or tuple(TITLES), load, load.words(), cuts, recordings, repeats, progress is not False)
     click.echo(json.dumps(result) if as_json else format_bench(result))
     if out is not None:
+        if selection := result["lines"].get("pruning", {}).get("selection"):
+            from speechprune.report.figures import save
+            from speechprune.report.small_multiples import selection_figure
+
+            save(selection_figure(selection, "speechprune"), out.parent / "figures", "selection")
         with atomic_write(out) as file:
             file.write(page(result, shlex.join(["speechprune", *sys.argv[1:]])))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -12,15 +11,15 @@ from types import MappingProxyType
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from speechprune.common.errors import explain
 from speechprune.decoding.batches import Merging, Reply, batches
+from speechprune.decoding.inputs import pruner_inputs
 from speechprune.decoding.oracle import Oracle
 from speechprune.decoding.systems import LEFT_OUT, System
 from speechprune.models import SpeechLLM
 from speechprune.prompts import check_question
-from speechprune.pruners import PAD, Merged, PruneInputs
+from speechprune.pruners import PAD, Merged
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +146,7 @@ class Answerer:
         budgets = [self.model.window if s.rate is None else self.model.budget(s.rate) for s in systems]
         failure = None
         try:
-            inputs = self._inputs(recording, heard, systems[0], rows)
+            inputs = pruner_inputs(self.model, recording, heard, systems[0], rows, self._signals)
             pruner = systems[0].pruner
             chosen = pruner.merge_each(inputs, budgets) if pruner.merges else pruner.select_each(inputs, budgets)
         except Exception as error:
@@ -184,37 +183,6 @@ class Answerer:
                     reply.heard, reply.indices = tokens, system.pruner.select(evidence, keep)
                 except Exception as error:
                     reply.error = explain(error)
-
-    def _inputs(
-        self, recording: str, heard: Tensor, method: System, rows: Sequence[tuple[Reply, Tensor]]
-    ) -> PruneInputs:
-        model, device, pruner = self.model, heard.device, method.pruner
-        queries = [(heard.new_zeros(0, heard.shape[1]), torch.zeros(0, dtype=torch.long, device=device))] * len(rows)
-        if pruner.uses_query:
-            queries = [model.embed_query(r.question["question"], r.question["choices"], method.query) for r, _ in rows]
-        signals = {name: values.to(device) for name, values in self._signals.items() if name in pruner.needs}
-        if method.audio in LEFT_OUT:
-            S = pad_sequence([heard[available.to(device)] for _, available in rows], batch_first=True)
-            signals = {
-                name: pad_sequence([values[available.to(device)] for _, available in rows], batch_first=True)
-                for name, values in signals.items()
-            }
-        else:
-            S = heard.expand(len(rows), -1, -1)  # hours of audio once, not once a question
-            signals = {name: values.expand(len(rows), -1) for name, values in signals.items()}
-        return PruneInputs(
-            S=S,
-            lengths=torch.tensor([len(available) for _, available in rows], device=device),
-            T=pad_sequence([query for query, _ in queries], batch_first=True),
-            query_lengths=torch.tensor([len(query) for query, _ in queries], device=device),
-            frame_rate=model.frame_rate,
-            window=model.window,
-            first_layer=model.first_layer,
-            seeds=[zlib.crc32(f"{method.seed}/{recording}".encode())] * len(rows),
-            choices=pad_sequence([parts for _, parts in queries], batch_first=True),
-            signals=signals,
-            first_pass=model.first_pass([r.prompt for r, _ in rows]) if "first_pass" in pruner.needs else None,
-        )
 
     def _elsewhere(self, reply: Reply, left_out: Sequence[str], total: int) -> Tensor:
         """Indices of the tokens outside of the question's spans of these kinds. ValueError where there is no such."""

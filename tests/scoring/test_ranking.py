@@ -13,7 +13,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from speechprune.cli import main
-from speechprune.report.small_multiples import zoo_figure
+from speechprune.report.small_multiples import selection_figure, zoo_figure
 from speechprune.scoring.ranking import rank, ranking_page
 
 RIGHT = {  # of 30 questions, at rates 0.2 and 0.8: how many from the first are right
@@ -105,3 +105,16 @@ def test_pruners_are_listed() -> None:
     assert found["fastv"]["needs"] == ["query", "first_pass"] and not found["fastv"]["merges"]
     assert found["chain"]["needs"] == ["what its parts need"]
     assert all(entry["line"] and entry["title"] for entry in found.values())
+
+
+def test_time_against_length() -> None:
+    times = {750: {"median_seconds": 0.001}, 90_000: {"median_seconds": 0.2}}
+    rows = [
+        {"name": "speechprune", "title": "SpeechPrune", "times": times},
+        {"name": "divprune", "title": "DivPrune", "times": {750: {"median_seconds": 0.03}, 90_000: "too long"}},
+        {"name": "fastv", "title": "FastV", "times": {750: "a first pass", 90_000: "a first pass"}},
+    ]
+    panels = [axes for axes in selection_figure({"rows": rows}, "speechprune").axes if axes.get_visible()]
+    assert [axes.get_title() for axes in panels] == ["DivPrune", "SpeechPrune"]
+    assert panels[0].get_xscale() == panels[0].get_yscale() == "log"
+    assert [line.get_xydata().tolist() for line in panels[0].lines][-1] == [[750, 30]]
