@@ -109,8 +109,63 @@ def bench(
     result = run(lines or tuple(TITLES), load, load.words(), cuts, recordings, repeats, progress is not False)
     click.echo(json.dumps(result) if as_json else format_bench(result))
     if out is not None:
+        if selection := result["lines"].get("pruning", {}).get("selection"):
+            from speechprune.report.figures import save
+            from speechprune.report.small_multiples import selection_figure
+
+            save(selection_figure(selection, "speechprune"), out.parent / "figures", "selection")
         with atomic_write(out) as file:
             file.write(page(result, shlex.join(["speechprune", *sys.argv[1:]])))
+
+
+@command
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+def pruners(as_json: bool) -> None:
+    """Name the pruners: what each does, its paper, what it needs besides the audio tokens."""
+    import json
+
+    from speechprune.pruners.listing import format_listing, listing
+
+    found = listing()
+    click.echo(json.dumps(found) if as_json else format_listing(found))
+
+
+@command
+@click.argument("exp", type=PATH)
+@click.option("--against", default="speechprune", show_default=True, help="System that the others are tested against.")
+@click.option("--out", type=PATH, help="Write a Markdown page, such as ZOO.md, and figures/zoo.png beside it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+@click.option("--made-by", "made_by", multiple=True, help="Command that made EXP, for the page; several times.")
+def rank(exp: Path, against: str, out: Path | None, as_json: bool, made_by: tuple[str, ...]) -> None:
+    """Rank the systems of EXP at each budget, with paired tests: many methods at one glance."""
+    import dataclasses
+    import json
+    import shlex
+    import sys
+
+    from speechprune.common.files import Problem, atomic_write
+    from speechprune.scoring.ranking import rank as run
+    from speechprune.scoring.ranking import ranking_page
+
+    problems: list[Problem] = []
+    found = run(exp, against, problems)
+    for problem in problems:
+        logging.warning("%s", problem)
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(entry) for entry in found]))
+    commands = [*made_by, shlex.join(["speechprune", *sys.argv[1:]])]
+    heading = f"{exp.resolve().name}, {exp.resolve().parent.name}"
+    if out is None:
+        if not as_json:
+            click.echo(ranking_page(found, against, heading, commands, []))
+        return
+    from speechprune.report.figures import save
+    from speechprune.report.small_multiples import zoo_figure
+
+    written = save(zoo_figure(found, against), out.parent / "figures", "zoo")
+    figures = [path.relative_to(out.parent).as_posix() for path in written if path.suffix == ".png"]
+    with atomic_write(out) as file:
+        file.write(ranking_page(found, against, heading, commands, figures))
 
 
 @command
