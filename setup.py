@@ -6,7 +6,7 @@ setup(
     packages=[*find_packages(include=["speechprune", "speechprune.*"]), "speechprune.recipes"],
     package_dir={"speechprune.recipes": "recipes"},
     package_data={
-        "speechprune.mini": ["checkpoint/*"],
+        "speechprune.training.mini": ["checkpoint/*"],
         "speechprune.recipes": ["*.yaml"],
         "speechprune.report.page": ["*.html", "*.css", "*.js"],
     },

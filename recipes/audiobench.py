@@ -14,7 +14,8 @@ from pathlib import Path
 from lhotse import CutSet, MonoCut
 from speechprune.recipes.audiobench_rows import read_rows
 
-from speechprune.building import (
+from speechprune.common.files import Problem
+from speechprune.data.building import (
     Item,
     build_cuts,
     file_state,
@@ -22,8 +23,7 @@ from speechprune.building import (
     path_inside,
     select_cuts,
 )
-from speechprune.choices import answer_index, split_choices
-from speechprune.files import Problem
+from speechprune.data.choices import answer_index, split_choices
 
 LONG = "_60s"  # ends the name of the subset of recordings longer than that, the paper's
 

@@ -20,7 +20,7 @@ import pyarrow
 import soundfile
 from pyarrow import parquet
 
-from speechprune.files import WriteError, atomic_write
+from speechprune.common.files import WriteError, atomic_write
 
 COLUMNS = ("context", "instruction", "choices", "answer")
 _BATCH = 4  # rows that are decoded at once

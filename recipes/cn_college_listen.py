@@ -15,9 +15,9 @@ from pathlib import Path
 from lhotse import CutSet
 from speechprune.recipes.audiobench import LONG, Clip, build, find_parquet, hub_download, question_of, read_clips
 
-from speechprune.building import path_inside, split_subset, text_lines
-from speechprune.choices import split_choices
-from speechprune.files import Problem, shown
+from speechprune.common.files import Problem, shown
+from speechprune.data.building import path_inside, split_subset, text_lines
+from speechprune.data.choices import split_choices
 
 AUDIOBENCH_ROWS = 2271
 GAOKAO_ROWS = 2000

@@ -18,11 +18,11 @@ from lhotse import CutSet, MonoCut
 from speechprune.recipes.audiobench import LONG, build, find_parquet, hub_download, long_subset, question_of, read_clips
 
 from speechprune.alignment import Sentence
-from speechprune.building import Item, build_cuts, split_subset
-from speechprune.fetch import fetch
-from speechprune.files import Problem, shown
-from speechprune.resynthesis import resynthesise
+from speechprune.common.files import Problem, shown
+from speechprune.data.building import Item, build_cuts, split_subset
+from speechprune.data.download import fetch
 from speechprune.tts import get_engine
+from speechprune.tts.transcripts import resynthesise
 
 SETS = ("test", "dev", "train")
 DIALOGUES = {"train": (3869, 6116), "dev": (1288, 2040), "test": (1287, 2041)}  # published, with questions

@@ -28,8 +28,8 @@ from lhotse.supervision import AlignmentItem
 from scipy.signal import resample_poly
 from tqdm import tqdm
 
-from speechprune.cuts import validate_cuts, write_cuts
-from speechprune.files import atomic_write
+from speechprune.common.files import atomic_write
+from speechprune.data.cuts import validate_cuts, write_cuts
 from speechprune.tts import get_engine
 
 SAMPLING_RATE = 16_000

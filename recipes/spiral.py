@@ -16,12 +16,12 @@ from pathlib import Path
 from lhotse import CutSet, MonoCut
 
 from speechprune.alignment import Aligner, Sentence, get_aligner, supervise
-from speechprune.building import Item, build_cuts, file_state, open_recording, path_inside, select_cuts, text_lines
-from speechprune.choices import answer_index, split_choices
-from speechprune.fetch import fetch
-from speechprune.files import Problem, shown
-from speechprune.resynthesis import resynthesise
+from speechprune.common.files import Problem, shown
+from speechprune.data.building import Item, build_cuts, file_state, open_recording, path_inside, select_cuts, text_lines
+from speechprune.data.choices import answer_index, split_choices
+from speechprune.data.download import fetch
 from speechprune.tts import get_engine
+from speechprune.tts.transcripts import resynthesise
 
 SETS = ("test", "test_h")
 HARD = 401

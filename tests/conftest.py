@@ -2,8 +2,8 @@
 
 import signal
 
-from slurm_calls import offline, recipe, tool  # noqa: F401
-from slurm_cluster import cluster  # noqa: F401
+from helpers.slurm_calls import offline, recipe, tool  # noqa: F401
+from helpers.slurm_cluster import cluster  # noqa: F401
 
 # Under nohup, and in the background of a script, these are ignored, and so would all be that tests start and signal.
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 import torchaudio
-from fakes import speechlike, write_silence
+from helpers.fakes import speechlike, write_silence
 from lhotse import AudioSource, Recording
 from scipy.signal import resample_poly
 

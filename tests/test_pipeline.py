@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from decoding import make_recordings, merged, questions, run
-from fakes import make_cut, speechlike, write_silence
+from helpers.decoding import make_recordings, merged, questions, run
+from helpers.fakes import make_cut, speechlike, write_silence
+from helpers.tiny import make_tiny_qwen2_audio
 from lhotse import MonoCut
-from tiny import make_tiny_qwen2_audio
 
-from speechprune.cuts import write_cuts
+from speechprune.data.cuts import write_cuts
 from speechprune.decoding.systems import load_config
-from speechprune.features import extract_features
+from speechprune.features.extract import extract_features
 from speechprune.models import SpeechLLM
-from speechprune.scoring.score import write_results
+from speechprune.scoring.stage import write_results
 
 LONG = 400.0  # seconds of silence: 10,000 tokens, where the model reads 8,192
 

@@ -52,9 +52,9 @@ from pathlib import Path
 
 from lhotse import CutSet, MonoCut, SupervisionSegment
 
-from speechprune.building import Item, build_cuts, file_state, open_recording, path_inside
-from speechprune.choices import answer_index, split_choices
-from speechprune.files import Problem, read_numbered
+from speechprune.common.files import Problem, read_numbered
+from speechprune.data.building import Item, build_cuts, file_state, open_recording, path_inside
+from speechprune.data.choices import answer_index, split_choices
 
 
 def download_$name(
@@ -62,7 +62,7 @@ def download_$name(
     sets: Sequence[str] = ("test",),
     nj: int = 1,
 ) -> Path:
-    """Say where the corpus comes from: it cannot be fetched by a program. (\`\`speechprune.fetch\`\` fetches files.)
+    """Say where the corpus comes from: it cannot be fetched by a program. (\`\`speechprune.data.download\`\` helps.)
 
     Raises:
         ValueError: it is not there; the message says what to put where.

@@ -15,13 +15,13 @@ from lhotse import MonoCut
 from tqdm import tqdm
 
 from speechprune.bench.timing import Times, table
-from speechprune.corpora import corpus_function
+from speechprune.common.files import read_jsonl
 from speechprune.costs.profiling import RATES
-from speechprune.cuts import read_cuts, write_cuts
-from speechprune.decoding.decode import decode
+from speechprune.data.corpora import corpus_function
+from speechprune.data.cuts import read_cuts, write_cuts
+from speechprune.decoding.stage import decode
 from speechprune.decoding.systems import DecodeConfig, System
-from speechprune.features import extract_features
-from speechprune.files import read_jsonl
+from speechprune.features.extract import extract_features
 from speechprune.models import SpeechLLM
 from speechprune.pruners import get_pruner
 

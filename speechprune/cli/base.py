@@ -14,7 +14,7 @@ import click
 from speechprune import __version__
 
 if TYPE_CHECKING:
-    from speechprune.files import Shard
+    from speechprune.common.files import Shard
     from speechprune.models import SpeechLLM
 
 PATH = click.Path(path_type=Path)
@@ -147,7 +147,7 @@ def _names(_ctx: click.Context, _param: click.Parameter, value: str) -> list[str
 
 
 def _shard(_ctx: click.Context, _param: click.Parameter, value: str) -> Shard:
-    from speechprune.files import Shard
+    from speechprune.common.files import Shard
 
     try:
         return Shard.parse(value)

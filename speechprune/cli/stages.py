@@ -22,10 +22,10 @@ from speechprune.cli.base import (
 from speechprune.report.page import RECORDINGS
 
 if TYPE_CHECKING:
-    from speechprune.files import Shard
+    from speechprune.common.files import Shard
+    from speechprune.common.stopping import StopRequest
     from speechprune.models import SpeechLLM
-    from speechprune.scoring.systems import SystemScore
-    from speechprune.stopping import StopRequest
+    from speechprune.scoring.comparison import SystemScore
 
 
 @command
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @with_corpus_options
 def download(corpus: str, folder: Path, sets: list[str], nj: int, **options) -> None:
     """Stage 0: fetch or synthesise CORPUS into FOLDER, or check what the user has there."""
-    from speechprune.corpora import corpus_function, corpus_options
+    from speechprune.data.corpora import corpus_function, corpus_options
 
     chosen = corpus_options("download", corpus, options)
     corpus_function("download", corpus)(folder, sets=sets, nj=nj, **chosen)
@@ -50,7 +50,7 @@ def download(corpus: str, folder: Path, sets: list[str], nj: int, **options) -> 
 @with_corpus_options
 def prepare(corpus: str, folder: Path, out: Path, sets: list[str], **options) -> None:
     """Stage 1: turn CORPUS in FOLDER into validated cuts, OUT/<set>/cuts.jsonl.gz."""
-    from speechprune.corpora import corpus_function, corpus_options
+    from speechprune.data.corpora import corpus_function, corpus_options
 
     chosen = corpus_options("prepare", corpus, options)
     for name, cuts in corpus_function("prepare", corpus)(folder, out, sets=sets, **chosen).items():
@@ -70,10 +70,10 @@ def features(cuts: Path, dump: Path, load: Callable[[], SpeechLLM], shard: Shard
 
     On SIGTERM or SIGUSR1 the recording at hand is finished; exit status 75 says that there are more.
     """
-    from speechprune.stopping import stop_on_signals
+    from speechprune.common.stopping import stop_on_signals
 
     with stop_on_signals() as stop:  # imports take seconds, too
-        from speechprune.features import extract_features
+        from speechprune.features.extract import extract_features
 
         summary = extract_features(cuts, dump, load(), shard, progress, stop)
     logging.info("%s", summary)
@@ -117,10 +117,10 @@ def decode(
 
     On SIGTERM or SIGUSR1 the recording at hand is finished; exit status 75 says that there are more.
     """
-    from speechprune.stopping import stop_on_signals
+    from speechprune.common.stopping import stop_on_signals
 
     with stop_on_signals() as stop:  # imports take seconds, too
-        from speechprune.decoding.decode import decode as run
+        from speechprune.decoding.stage import decode as run
         from speechprune.decoding.systems import load_config
 
         given = {"permute": permute, "mode": mode}
@@ -134,7 +134,7 @@ def decode(
 
 def _leave(stop: StopRequest, left: int) -> None:
     """Ask for a new start if the process was told to end before its work was done."""
-    from speechprune.stopping import START_AGAIN
+    from speechprune.common.stopping import START_AGAIN
 
     if left:
         logging.warning("stopped by %s with %d recordings left; run the same command again", stop, left)
@@ -156,7 +156,7 @@ def score(exps: tuple[Path, ...], cuts: Path | None, against: str | None, model:
 
     An EXP is the folder of one model and one set, such as exp/mini/test.
     """
-    from speechprune.scoring.score import write_comparison, write_results
+    from speechprune.scoring.stage import write_comparison, write_results
 
     options = {"--cuts": cuts, "--against": against, "--model": model, "--out": out}
     given = [part for name, value in options.items() if value is not None for part in (name, str(value))]
@@ -181,7 +181,7 @@ def score(exps: tuple[Path, ...], cuts: Path | None, against: str | None, model:
 
 def _verdict(scores: list[SystemScore]) -> str:
     """SpeechPrune at the middle one of its rates beside what it is to beat: those of the three that have a score."""
-    from speechprune.report.tables import title
+    from speechprune.scoring.tables import title
 
     scored = [score for score in scores if score.accuracy is not None]
     pruned = [score for score in scored if score.system == "speechprune"]  # rates ascend
@@ -215,7 +215,7 @@ def report(exp: Path, cuts: Path | None, recordings: int, dump: Path | None, loa
     """Stage 5: EXP/score.json -> figures in EXP/figures, and EXP/report.html, a page that needs no other file."""
     from speechprune.report.curves import draw_curves
     from speechprune.report.figures import draw_accuracy
-    from speechprune.report.page.build import write_page
+    from speechprune.report.page.write import write_page
 
     drawn = [path for draw in (draw_accuracy, draw_curves) for path in draw(exp / "score.json", exp / "figures")]
     if dump is not None:

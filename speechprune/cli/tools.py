@@ -101,7 +101,7 @@ def bench(
 
     from speechprune.bench import TITLES, format_bench, page
     from speechprune.bench import bench as run
-    from speechprune.files import atomic_write
+    from speechprune.common.files import atomic_write
 
     result = run(lines or tuple(TITLES), load, load.words(), cuts, recordings, repeats, progress)
     click.echo(json.dumps(result) if as_json else format_bench(result))
@@ -114,7 +114,7 @@ def bench(
 @click.argument("cuts", type=PATH)
 def validate(cuts: Path) -> None:
     """Check that CUTS (a file or a folder of them) keep the cut contract; print every broken promise."""
-    from speechprune.cuts import Problem, read_cuts, validate_cuts
+    from speechprune.data.cuts import Problem, read_cuts, validate_cuts
 
     problems: list[Problem] = []
     found = list(read_cuts(cuts, problems))
@@ -131,9 +131,9 @@ def validate(cuts: Path) -> None:
 @click.option("--picture", type=PATH, help="Where the picture goes (.png, .pdf, .svg); beside CUTS if not given.")
 def describe(cuts: Path, picture: Path | None) -> None:
     """Count what is in CUTS and draw durations and places of evidence."""
-    from speechprune.cuts import Problem, read_cuts
-    from speechprune.describe import check_picture, draw
-    from speechprune.describe import describe as count
+    from speechprune.data.cuts import Problem, read_cuts
+    from speechprune.data.describe import check_picture, draw
+    from speechprune.data.describe import describe as count
 
     folder = cuts if cuts.is_dir() else cuts.parent
     picture = picture or folder / "description.png"
@@ -152,13 +152,13 @@ def describe(cuts: Path, picture: Path | None) -> None:
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="YAML; defaults stand in speechprune/mini/config.py.",
+    help="YAML; defaults stand in speechprune/training/mini/config.py.",
 )
 @click.option("--part", "parts", multiple=True, help="Only this part; may be given several times.")
 def train_mini(data: Path, out: Path, config: Path | None, parts: tuple[str, ...]) -> None:
     """Train a mini speech LLM on DATA (prepared sets train, train_text, dev); OUT/model is the result."""
-    from speechprune.mini.config import TrainConfig
-    from speechprune.mini.train import PARTS, MiniTrainer
+    from speechprune.training.mini.config import TrainConfig
+    from speechprune.training.mini.train import PARTS, MiniTrainer
 
     if unknown := [part for part in parts if part not in PARTS]:
         raise ValueError(f"unknown part {unknown[0]!r}; choose from: {', '.join(PARTS)}")
@@ -182,7 +182,7 @@ def progress(
     speechprune progress features CUTS DUMP
     speechprune progress decode DUMP EXP --config conf/decode.yaml
     """
-    from speechprune.progress import count_recordings, count_rows
+    from speechprune.decoding.progress import count_recordings, count_rows
 
     if (stage == "decode") != (config is not None):
         raise click.UsageError("decode needs --config" if config is None else "--config belongs to decode")

@@ -21,10 +21,9 @@ from transformers import (
     PreTrainedModel,
 )
 
-import speechprune
-from speechprune.costs.decoder import VALUE_BYTES, DecoderShape, decoder_shape, speech_config
 from speechprune.costs.encoder import EncoderCost, encoder_cost
-from speechprune.hub import fetch, is_path
+from speechprune.costs.llm import VALUE_BYTES, DecoderShape, decoder_shape, speech_config
+from speechprune.models.hub import MINI, fetch_snapshot, is_path
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def load_config(name_or_path: str | Path) -> PreTrainedConfig:
         ValueError: a broken config.json, or a model that transformers does not know.
     """
     name = str(name_or_path)
-    folder = Path(speechprune.__file__).parent / "mini" / "checkpoint" if name == "mini" else Path(name).expanduser()
+    folder = MINI if name == "mini" else Path(name).expanduser()
     if not folder.is_dir():
         if name == "mini":
             raise FileNotFoundError(f"mini: no model folder at {folder}; this installation is incomplete")
@@ -80,7 +79,7 @@ def load_config(name_or_path: str | Path) -> PreTrainedConfig:
             raise FileNotFoundError(
                 f"{name}: no model folder at {folder}; give a folder with config.json, or a hub name"
             )
-        folder = fetch(name, ["config.json"])
+        folder = fetch_snapshot(name, ["config.json"])
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{name}: {folder} holds no config.json; expected a Hugging Face model folder")
     try:

@@ -12,8 +12,8 @@ import torch
 from transformers import PreTrainedConfig
 
 from speechprune.costs.count import count_parameters, load_config, recording, true_costs
-from speechprune.costs.decoder import CONVENTIONS, decoder_shape, speech_config, table1_costs
 from speechprune.costs.encoder import encoder_cost
+from speechprune.costs.llm import CONVENTIONS, decoder_shape, speech_config, table1_costs
 from speechprune.models.base import Prompt, SpeechLLM
 
 RATES = (0.2, 0.4, 0.6, 0.8)  # Table I's

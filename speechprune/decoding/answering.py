@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from speechprune.common.errors import explain
 from speechprune.decoding.batches import Reply, batches
 from speechprune.decoding.oracle import Oracle
 from speechprune.decoding.systems import LEFT_OUT, System
-from speechprune.failures import explain
 from speechprune.models import SpeechLLM
 from speechprune.prompts import query_text
 from speechprune.pruners import PAD, PruneInputs

@@ -6,9 +6,9 @@ from lhotse import MonoCut
 
 from speechprune.decoding.answering import evidence_mask
 from speechprune.decoding.batches import Reply
+from speechprune.decoding.hypotheses import pack_tokens
 from speechprune.decoding.replies import parse_choice
 from speechprune.decoding.systems import System
-from speechprune.hypotheses import pack_tokens
 from speechprune.models import SpeechLLM
 from speechprune.prompts import LETTERS
 

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from speechprune.common.registry import subclasses
+from speechprune.common.tensors import join
 from speechprune.models.loading import ModelFolder, Placement, pick_device, pick_dtype
-from speechprune.parts import join
 from speechprune.prompts import LETTERS
 from speechprune.pruners.base import FirstLayer, Pruner
-from speechprune.registry import subclasses
 
 
 @dataclass(frozen=True)
@@ -271,6 +271,6 @@ class SpeechLLM(ABC):
             AudioError: the audio cannot be read (a ValueError).
             ValueError: an argument out of its range, or a prompt longer than ``max_positions``.
         """
-        from speechprune.ask import ask  # here: that module stands above models and pruners, and imports both
+        from speechprune.asking import ask  # here: that module stands above models and pruners, and imports both
 
         return ask(self, audio, question, choices, pruner, rate, query, seed)

@@ -14,8 +14,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from speechprune.models.base import Prompt, SpeechLLM
+from speechprune.models.batching import Row, position_ids, shared_prefixes
 from speechprune.models.loading import ModelFolder
-from speechprune.models.rows import Row, position_ids, shared_prefixes
 from speechprune.prompts import letters as letters_of
 from speechprune.pruners.base import FirstLayer
 

@@ -13,8 +13,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel, ProcessorMixin
 
-import speechprune
-from speechprune.hub import fetch, is_path
+from speechprune.models.hub import MINI, fetch_snapshot, is_path
 
 # What is fetched of a hub model: never pickled weights, never code.
 _FILES = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model"]
@@ -68,9 +67,9 @@ class ModelFolder:
         name = str(name_or_path)
         path, commit = Path(name).expanduser(), None
         if name == "mini":
-            path = Path(speechprune.__file__).parent / "mini" / "checkpoint"
+            path = MINI
         elif not path.exists() and not is_path(name):
-            path = fetch(name, _FILES, revision)
+            path = fetch_snapshot(name, _FILES, revision)
             commit = path.name
         if commit is None and revision is not None:
             raise ValueError(f"revision={revision!r} is for hub names; {name} is a folder on this machine")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from speechprune.common.registry import lookup, subclasses
 from speechprune.pruners.base import PAD, FirstLayer, PruneInputs, Pruner
 from speechprune.pruners.full import Full
 from speechprune.pruners.options import build
@@ -13,7 +14,6 @@ from speechprune.pruners.phase2 import Phase2
 from speechprune.pruners.rac import RAC
 from speechprune.pruners.rap import RAP
 from speechprune.pruners.speechprune import SpeechPrune
-from speechprune.registry import lookup, subclasses
 
 __all__ = [
     "PAD",

@@ -25,7 +25,7 @@ from speechprune.report.figures import (
     read_scores,
     save,
 )
-from speechprune.report.tables import title
+from speechprune.scoring.tables import title
 
 log = logging.getLogger(__name__)
 

@@ -17,14 +17,14 @@ from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
+from speechprune.common.files import Problem
 from speechprune.decoding.answering import evidence_mask
-from speechprune.features import check_model, load_states, read_dump
-from speechprune.files import Problem
-from speechprune.hypotheses import label, read_hypotheses, unpack_tokens
+from speechprune.decoding.hypotheses import label, read_hypotheses, unpack_tokens
+from speechprune.features.dump import check_model, load_states, read_dump
 from speechprune.models import SpeechLLM
 from speechprune.prompts import query_text
 from speechprune.report.figures import RC, add_legend, save
-from speechprune.report.tables import title
+from speechprune.scoring.tables import title
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from speechprune.files import atomic_write
-from speechprune.report.tables import title
+from speechprune.common.files import atomic_write
 from speechprune.scoring.stats import wilson
+from speechprune.scoring.tables import title
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from speechprune.files import Problem
+from speechprune.common.files import Problem
 from speechprune.prompts import LETTERS
 from speechprune.scoring.tally import by_system, fraction, interval, mean, question_scores
 
@@ -71,7 +71,10 @@ def read_asked(
     Raises:
         FileNotFoundError: no such cuts.
     """
-    from speechprune.cuts import read_cuts, validate_cut  # needs Lhotse: only worth its seconds where cuts are given
+    from speechprune.data.cuts import (  # needs Lhotse: only worth its seconds where cuts are given
+        read_cuts,
+        validate_cut,
+    )
 
     answers = {row["id"]: row["answer"] for row in rows if row.get("rotation", 0) == 0 and row["answer"] != "?"}
     found: dict[str, Asked] = {}

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from speechprune.costs.count import load_config, true_costs
-from speechprune.costs.decoder import decoder_shape, speech_config, table1_costs
+from speechprune.costs.llm import decoder_shape, speech_config, table1_costs
 
 TEXT_TOKENS = 107  # the paper's prompts
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from speechprune.hypotheses import label
-from speechprune.scoring.systems import SystemScore
+from speechprune.decoding.hypotheses import label
+from speechprune.scoring.comparison import SystemScore
 from speechprune.scoring.tally import by_system
 
 MANY_ERRORS = 0.1  # share of a system's questions

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from speechprune.hypotheses import choices_of, label
+from speechprune.decoding.hypotheses import choices_of, label
 from speechprune.prompts import LETTERS
 from speechprune.scoring.stats import wilson
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from speechprune.registry import lookup, subclasses
+from speechprune.common.registry import lookup, subclasses
 from speechprune.tts.base import TTSEngine, Utterance, Voice, Word
 
 __all__ = ["TTSEngine", "Utterance", "Voice", "Word", "get_engine"]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from speechprune.hypotheses import unpack_tokens
+from speechprune.decoding.hypotheses import unpack_tokens
 from speechprune.prompts import LETTERS
 
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechprune.files import Problem
-from speechprune.hypotheses import label
+from speechprune.common.files import Problem
+from speechprune.decoding.hypotheses import label
 from speechprune.report.page.answers import Masks, answer
 from speechprune.report.page.sample import choose_recordings
-from speechprune.report.tables import title
 from speechprune.scoring.breakdown import read_asked
+from speechprune.scoring.tables import title
 from speechprune.scoring.tally import by_system
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def explore(rows: list[dict], cuts: str | Path, recordings: int) -> Explorer:
     Raises:
         FileNotFoundError: no such cuts.
     """
-    from speechprune.cuts import read_cuts
+    from speechprune.data.cuts import read_cuts
 
     problems: list[Problem] = []
     asked = read_asked(cuts, rows, problems)

@@ -58,7 +58,7 @@ class Section:
 
 
 def sections(markdown: str) -> list[Section]:
-    """The sections of a page of ``speechprune.report.results``, from its first table on.
+    """The sections of a page of ``speechprune.scoring.results``, from its first table on.
 
     Tags in ``markdown`` are no tags in the result: they stay text.
     """

@@ -1,0 +1,1 @@
+"""Stages 0 and 1: corpora -> Lhotse cuts that keep the contract."""

@@ -1,0 +1,1 @@
+"""Stage 2: cuts -> audio tokens, stored once per recording."""

@@ -1,0 +1,1 @@
+"""The small speech LLM that ships with speechprune, and the program that trains it."""

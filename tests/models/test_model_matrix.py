@@ -1,0 +1,183 @@
+"""Every family of the generic adapter against its stock processor and forward, on tiny random weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers.tiny_families import FAMILIES, make_tiny
+from test_models import CHOICES, QUESTION, RATE, noise
+
+from speechprune import SpeechLLM
+from speechprune.common.registry import subclasses
+from speechprune.models.huggingface import HuggingFace
+from speechprune.prompts import format_question
+
+TEXT = "Who speaks?\nA. Anna\nB. Ben\nC. Carl\nD. Dora\nAnswer with the letter."
+TURNS = ("<|im_start|>user\n", f"{TEXT}<|im_end|>\n<|im_start|>assistant\n")
+STRING_TURNS = ("<|im_start|>user<|im_end|>", f"{TEXT}\n<|im_start|>assistant<|im_end|>")
+# Written out by hand, not taken from the builder: text before and behind the audio, and audio tokens of 30 s.
+SNAPSHOTS = {
+    "audioflamingo3": (*TURNS, 750),
+    "gemma3n": ("<|im_start|>user\n\n\n<boa>", f"<eoa>\n\n{TURNS[1]}", 188),
+    "gemma4": (f"{TURNS[0]}<boa>", f"<eoa>{TURNS[1]}", 750),
+    "gemma4_unified": (f"{TURNS[0]}<boa>", f"<eoa>{TURNS[1]}", 750),
+    "glmasr": (f"{TURNS[0]}<|b|>", f"<|e|>{TURNS[1]}", 375),
+    "granite_speech": (*STRING_TURNS, 300),
+    "musicflamingo": (f"{TURNS[0]}<|sound_bos|>", f"<|sound_eos|>{TURNS[1]}", 750),
+    "phi4_multimodal": (*STRING_TURNS, 375),
+    "qwen2_5_omni_thinker": (f"{TURNS[0]}<|audio_start|>", f"<|audio_end|>{TURNS[1]}", 750),
+    "qwen3_asr": (f"{TURNS[0]}<|audio_start|>", f"<|audio_end|>{TURNS[1]}", 390),
+    "qwen3_omni_moe_thinker": (f"{TURNS[0]}<|audio_start|>", f"<|audio_end|>{TURNS[1]}", 390),
+    "voxtral": (f"{TURNS[0]}[BEGIN_AUDIO]", f"{TEXT}<|im_end|>\n", 375),
+}
+# Stock models that hear long audio in windows that 30 s are a whole number of, too.
+WINDOWED = ("audioflamingo3", "gemma4_unified", "glmasr", "musicflamingo", "qwen2_5_omni_thinker")
+
+
+@pytest.fixture(scope="module", params=sorted(FAMILIES))
+def llm(request, tmp_path_factory):
+    return SpeechLLM.from_pretrained(make_tiny(request.param, tmp_path_factory.mktemp(request.param)), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory):
+    return lambda name, **config: make_tiny(name, tmp_path_factory.mktemp("one"), **config)
+
+
+def family(llm) -> str:
+    return llm._folder.model_type
+
+
+def stock_inputs(llm, samples):
+    """What anyone would give the stock model, by its processor alone."""
+    processor = llm._processor
+    if family(llm) == "voxtral":  # its processor refuses audio without mistral-common; its own steps, written out
+        features = processor._retrieve_input_features([samples], **processor.audio_kwargs)
+        prompt = llm.prompt(QUESTION, CHOICES)
+        ids = torch.tensor([[*prompt.before, *[24] * (375 * len(features)), *prompt.after]])
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "input_features": features}
+    token, text = processor.audio_token, format_question(QUESTION, CHOICES)
+    parts = [{"type": "audio"}, {"type": "text", "text": text}]
+    strings = family(llm) in ("granite_speech", "phi4_multimodal")
+    conversation = [{"role": "user", "content": token + text if strings else parts}]
+    template = processor.tokenizer.chat_template
+    chat = processor.apply_chat_template(
+        conversation, chat_template=template, add_generation_prompt=True, tokenize=False
+    )
+    return processor(text=[chat], audio=[samples], sampling_rate=RATE, return_tensors="pt")
+
+
+@torch.no_grad()
+def stock_logprobs(llm, inputs):
+    ids = llm._processor.tokenizer.convert_tokens_to_ids(list("ABCD"))
+    return llm._model(**inputs).logits[0, -1].log_softmax(-1)[ids]
+
+
+def read(llm, seconds, seed=0):
+    return llm.project(llm.encode(noise(seconds, seed)))
+
+
+def test_every_family_has_a_row():
+    served = {kind for cls in subclasses("speechprune.models", HuggingFace).values() for kind in cls.model_types}
+    # The two are loaded from folders of the whole model, by the classes of their thinkers.
+    assert served - {"qwen2_5_omni", "qwen3_omni_moe"} == set(FAMILIES) == set(SNAPSHOTS)
+
+
+def test_prompt_snapshot(llm):
+    before, after, window = SNAPSHOTS[family(llm)]
+    prompt = llm.prompt(QUESTION, CHOICES)
+    assert llm._processor.tokenizer.decode(prompt.before) == before
+    assert llm._processor.tokenizer.decode(prompt.after) == after
+    assert (llm.window, llm.window_seconds, llm.sampling_rate, llm.frame_rate) == (window, 30, RATE, window / 30)
+    with pytest.raises(ValueError, match="must not contain"):
+        llm.prompt(f"What is {llm._processor.audio_token}?", CHOICES)
+
+
+@pytest.mark.parametrize("seconds", [1.3, 30])
+def test_all_tokens_give_the_stock_logits_and_reply(llm, seconds):
+    if seconds not in FAMILIES[family(llm)].exact_seconds:
+        pytest.skip("the stock model reads padding tokens, which the adapter strips; tested in test_model_families")
+    samples = noise(seconds)
+    audio, prompt = llm.project(llm.encode(samples)), llm.prompt(QUESTION, CHOICES)
+    inputs = stock_inputs(llm, samples)
+    assert inputs["input_ids"][0].tolist() == [*prompt.before, *[llm._audio_id] * len(audio), *prompt.after]
+    ours = llm.choice_logprobs([audio], [prompt], 4)[0]
+    torch.testing.assert_close(ours, stock_logprobs(llm, inputs), atol=1e-4, rtol=0)
+
+    ids = llm._model.generate(**inputs, max_new_tokens=6, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+    expected = llm._processor.tokenizer.decode(ids, skip_special_tokens=True).strip()
+    if family(llm) == "granite_speech":
+        llm._model.enable_adapters()
+    assert llm.generate([audio], [prompt], max_new_tokens=6) == [expected]
+
+
+def test_long_recordings_as_the_stock_model_reads_them(llm):
+    if family(llm) not in WINDOWED:
+        pytest.skip("the stock model encodes, or scales, across the ends of 30 s windows, or stops at the first")
+    samples = noise(61.3)
+    audio, prompt = llm.project(llm.encode(samples)), llm.prompt(QUESTION, CHOICES)
+    ours = llm.choice_logprobs([audio], [prompt], 4)[0]
+    torch.testing.assert_close(ours, stock_logprobs(llm, stock_inputs(llm, samples)), atol=1e-4, rtol=0)
+
+
+def test_the_logits_depend_on_the_audio(llm):
+    """Guards the comparisons above: with weights that ignore the audio they would hold for any adapter."""
+    prompt = llm.prompt(QUESTION, CHOICES)
+    one, other = (llm.choice_logprobs([read(llm, 2, seed)], [prompt], 4) for seed in (1, 2))
+    cut = llm.choice_logprobs([read(llm, 2, 1)[:10]], [prompt], 4)
+    assert (one - other).abs().max() > 1e-3
+    assert (one - cut).abs().max() > 1e-3
+
+
+def test_every_state_is_projected_by_itself(llm):
+    states = llm.encode(noise(3))
+    parts = [llm.project(part) for part in states.split([1, 4, len(states) - 5])]
+    torch.testing.assert_close(torch.cat(parts), llm.project(states))
+
+
+def test_batch_equals_single_and_pruned_decoding_runs(llm):
+    audio = [read(llm, 1, 1)[::2], read(llm, 31, 2)[::9], read(llm, 3, 3)[5:]]
+    prompts = [llm.prompt("Short?", ["a", "b"]), llm.prompt(QUESTION, CHOICES), llm.prompt("Why " * 9, CHOICES)]
+    batch = llm.choice_logprobs(audio, prompts, [2, 4, 3])
+    for row, n in enumerate((2, 4, 3)):
+        single = llm.choice_logprobs([audio[row]], [prompts[row]], n)[0]
+        torch.testing.assert_close(batch[row, :n], single, atol=1e-4, rtol=0)
+    replies = [llm.generate([tokens], [prompt], 5)[0] for tokens, prompt in zip(audio, prompts, strict=True)]
+    assert llm.generate(audio, prompts, 5) == replies
+    same = llm.choice_logprobs([audio[0]] * 3, prompts, 2)  # read once
+    apart = llm.choice_logprobs([audio[0].clone() for _ in prompts], prompts, 2)
+    torch.testing.assert_close(same, apart, atol=1e-4, rtol=0)
+
+
+def test_positions(llm, make):
+    """Original positions: as if the dropped tokens were masked out of the stock model's full input."""
+    if getattr(llm._text_config, "sliding_window", None):  # counts what was dropped there, and what is left here
+        llm = SpeechLLM.from_pretrained(make(family(llm), sliding_window=4096), device="cpu")
+    seconds = FAMILIES[family(llm)].exact_seconds[0]
+    audio, prompt = read(llm, seconds), llm.prompt(QUESTION, CHOICES)
+    kept, total = torch.tensor([1, 2, len(audio) // 2, len(audio) - 1]), [len(audio)]
+    original = llm.choice_logprobs([audio[kept]], [prompt], 4, positions=[kept], total=total)
+    anew = llm.choice_logprobs([audio[kept]], [prompt], 4)
+    assert (original - anew).abs().max() > 1e-4
+    inputs = dict(stock_inputs(llm, noise(seconds)))
+    holes, places = torch.ones_like(inputs["input_ids"]), inputs["input_ids"][0] == llm._audio_id
+    holes[0, places] = torch.zeros(len(audio), dtype=torch.long).index_fill(0, kept, 1)
+    positions = torch.arange(holes.shape[1])[None]
+    masked = stock_logprobs(llm, inputs | {"attention_mask": holes, "position_ids": positions})
+    torch.testing.assert_close(original[0], masked, atol=1e-4, rtol=0)
+
+
+def test_first_layer_is_that_of_the_model(llm):
+    """Against the projections at work: what the layer's own modules make of a random input, LoRA included."""
+    layer, x = llm.first_layer, torch.randn(5, llm.first_layer.q_weight.shape[1], generator=torch.manual_seed(0))
+    attention = llm._decoder.layers[0].self_attn
+    with torch.no_grad():
+        if hasattr(attention, "qkv_proj"):
+            query, key, _ = attention.qkv_proj(x).split(
+                [len(layer.q_weight), len(layer.k_weight), len(layer.k_weight)], -1
+            )
+        else:
+            query, key = attention.q_proj(x), attention.k_proj(x)
+    torch.testing.assert_close(x @ layer.q_weight.T + (layer.q_bias if layer.q_bias is not None else 0), query)
+    torch.testing.assert_close(x @ layer.k_weight.T + (layer.k_bias if layer.k_bias is not None else 0), key)
+    assert layer.head_dim * layer.num_kv_heads == len(layer.k_weight)
