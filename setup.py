@@ -7,7 +7,7 @@ setup(
     package_dir={"speechprune.recipes": "recipes"},
     package_data={
         "speechprune.training.mini": ["checkpoint/*"],
-        "speechprune.recipes": ["*.yaml"],
+        "speechprune.construction": ["*.yaml"],
         "speechprune.report.page": ["*.html", "*.css", "*.js"],
     },
 )

@@ -13,8 +13,8 @@ import torch
 from tqdm import tqdm
 from transformers import AudioFlamingo3Encoder, WhisperFeatureExtractor
 
-from speechprune.archives import KaldiioReader, KaldiioWriter
-from speechprune.files import Shard, append_lines, open_append, read_jsonl
+from speechprune.features.archives import KaldiioReader, KaldiioWriter
+from speechprune.common.files import Shard, append_lines, open_append, read_jsonl
 from speechprune.training.composed.speech import Spoken, Studio
 from speechprune.training.composed.tower import POOL, lower_states, positions
 from speechprune.training.composed.voices import SAMPLING_RATE
@@ -55,8 +55,10 @@ def check_disk(folder: Path, hours: float, tower: AudioFlamingo3Encoder) -> None
     needed, free = disk_needed(hours, tower) - stored, shutil.disk_usage(folder).free
     logging.info("states of %g h need %.1f GB more in %s, %.1f GB are free", hours, needed / 1e9, folder, free / 1e9)
     if needed + _SPARE > free:
-        raise OSError(f"{folder}: {needed / 1e9:.1f} GB are needed for {hours:g} h, {free / 1e9:.1f} GB are free; "
-                      "lower speech.hours, or write elsewhere")
+        raise OSError(
+            f"{folder}: {needed / 1e9:.1f} GB are needed for {hours:g} h, {free / 1e9:.1f} GB are free; "
+            "lower speech.hours, or write elsewhere"
+        )
 
 
 class Listener:

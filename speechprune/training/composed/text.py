@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from speechprune.files import append_lines, open_append, read_jsonl
+from speechprune.common.files import append_lines, open_append, read_jsonl
 
 _TOPICS = """cooking, gardening, astronomy, banking, football, hiking, nursing, surgery, geology, law, painting, jazz,
 photography, the history of Rome, chemistry, software testing, train travel, planning a wedding, repairing a house,

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperTokenizerFast
 from transformers.models.whisper.english_normalizer import BasicTextNormalizer
 
-from speechprune.files import atomic_write
+from speechprune.common.files import atomic_write
 from speechprune.tts import TTSEngine, Voice
 
 SAMPLING_RATE = 16_000
