@@ -159,10 +159,11 @@ def train_mini(data: Path, out: Path, config: Path | None, parts: tuple[str, ...
     """Train a mini speech LLM on DATA (prepared sets train, train_text, dev); OUT/model is the result."""
     from speechprune.training.mini.config import TrainConfig
     from speechprune.training.mini.train import PARTS, MiniTrainer
+    from speechprune.training.settings import read_settings
 
     if unknown := [part for part in parts if part not in PARTS]:
         raise ValueError(f"unknown part {unknown[0]!r}; choose from: {', '.join(PARTS)}")
-    settings = TrainConfig.from_yaml(config) if config else TrainConfig()
+    settings = read_settings(TrainConfig, config) if config else TrainConfig()
     MiniTrainer(settings, data, out).run(parts or PARTS)
 
 

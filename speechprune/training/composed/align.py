@@ -18,11 +18,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from speechprune.training.composed.checkpoints import Checkpoint
 from speechprune.training.composed.config import AlignConfig
 from speechprune.training.composed.labels import FRAME_RATE, Labeller
 from speechprune.training.composed.states import Row, Store, Window
 from speechprune.training.composed.tower import POOL, Upper
+from speechprune.training.optimisation import Checkpoint, schedule, update
 
 _SCALE = (20.0, 60.0)  # of the cosines: at first, at most
 _NORM_WEIGHT = 0.05
@@ -150,11 +150,11 @@ def train(
     """
     config = aligner._config
     device = aligner.table.mean.device
-    decayed = [p for p in aligner.parameters() if p.ndim > 1]
-    others = [p for p in aligner.parameters() if p.ndim <= 1]
+    trained = list(aligner.parameters())
+    decayed, others = ([p for p in trained if (p.ndim > 1) == wanted] for wanted in (True, False))
     groups = [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98))
-    checkpoint = Checkpoint(out, aligner, optimizer, config.checkpoint_minutes)
+    checkpoint = Checkpoint(out, aligner, [optimizer], config.checkpoint_minutes)
     first = checkpoint.resume()
     recent = 0.0
     aligner.upper.train()
@@ -163,12 +163,7 @@ def train(
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         with torch.autocast(device.type, torch.bfloat16):
             loss, right = aligner.loss(states.to(device), pieces.to(device), generator)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(aligner.parameters(), 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = config.lr * schedule(step, steps)
-        optimizer.step()
+        update([optimizer], loss, trained, schedule(step, steps, warmup=100))
         recent = 0.98 * recent + 0.02 * right
         bar.set_postfix(
             right=f"{recent / (1 - 0.98 ** (step - first + 1)):.3f}", loss=f"{loss.item():.2f}", refresh=False
@@ -178,8 +173,3 @@ def train(
     bar.close()
     save_file(aligner.upper.state_dict(), out)
     checkpoint.remove()
-
-
-def schedule(step: int, steps: int, warmup: int = 100) -> float:
-    """Learning rate as a share of its peak: a warm-up, a plateau, then down in a line over three quarters."""
-    return min(1.0, (step + 1) / min(warmup, max(1, steps // 10))) * max(0.02, min(1.0, 1.3 * (1 - step / steps)))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from speechprune.construction import grammar
 from speechprune.training.composed.config import TextConfig
 from speechprune.training.composed.text import RandomWords
 from speechprune.training.composed.voices import SAMPLING_RATE, resampled
@@ -15,7 +17,12 @@ from speechprune.tts import TTSEngine
 
 _SHORT = 0.15  # share of recordings that end within the first window
 _SECONDS = {True: (2.0, 28.0), False: (30.0, 150.0)}  # by whether it is short
+_DIALOGUE_SECONDS = ((20.0, 60.0), (60.0, 240.0))
+_CLUSTER_SECONDS = 20.0  # a dialogue has a cluster of facts for so many seconds
+_CLUSTERS = 4  # at most
 _PAUSES = (0.05, 0.6)
+# Hundredths of the facts, as mini_sir divides them: its test set's facts are in neither.
+_FACTS = {"train": range(65), "dev": range(65, 80)}
 
 
 @dataclass(frozen=True)
@@ -38,45 +45,70 @@ class Spoken:
 
 
 class Studio:
-    """Speaks recordings; the same seed and number give the same one.
+    """Speaks recordings of one set; the same set, seed and number give the same one.
 
     Args:
+        name: "train" or "dev", which share no fact.
         engine, voices: who speaks; names of the engine's voices.
         passages: of ``read_passages``.
-        text: shares of random words.
+        text: how much of what.
     """
 
     def __init__(
         self,
+        name: str,
         engine: TTSEngine,
         voices: Sequence[str],
         passages: Sequence[Sequence[str]],
         text: TextConfig,
         seed: int,
     ) -> None:
-        self._engine, self._voices, self._passages = engine, list(voices), passages
+        self._name, self._engine, self._voices, self._passages = name, engine, list(voices), passages
         self._text, self._seed = text, seed
         self._words = RandomWords()
 
     def record(self, number: int) -> Spoken:
-        """Recording ``number``: short or long, of one to three voices."""
-        rng = random.Random(f"{self._seed}/{number}")  # noqa: S311
+        """Recording ``number``: a dialogue with questions, or sentences of one to three voices, short or long."""
+        rng = random.Random(f"{self._seed}/{self._name}/{number}")  # noqa: S311
+        if rng.random() < self._text.dialogues:
+            return self._dialogue(rng)
         seconds = rng.uniform(*_SECONDS[rng.random() < _SHORT])
-        return self.perform(self._utterances(rng), seconds, rng)
+        voices = rng.randint(1, 3)
+        turns = ((rng.randrange(voices), text) for text in self._utterances(rng))
+        return self._perform(turns, voices, rng, seconds)
 
-    def perform(self, utterances: Iterator[str], seconds: float, rng: random.Random) -> Spoken:
-        """Speak until the next utterance would end behind ``seconds``."""
+    def _dialogue(self, rng: random.Random) -> Spoken:
+        scenario = rng.choice(sorted(grammar.SPEAKERS))
+        seconds = rng.uniform(*rng.choice(_DIALOGUE_SECONDS))
+        speakers = rng.randint(*grammar.SPEAKERS[scenario])
+        clusters = min(_CLUSTERS, 1 + int(seconds / _CLUSTER_SECONDS))
+        dialogue = grammar.write_dialogue(rng, scenario, seconds, speakers, clusters, self._allowed)
+        spoken = self._perform(((turn.speaker, turn.text) for turn in dialogue.turns), speakers, rng)
+        places = {turn.fact: number for number, turn in enumerate(dialogue.turns) if turn.fact is not None}
+        questions = grammar.ask(rng, dialogue, len(dialogue.facts), lambda _: rng.randrange(4))
+        for q in questions:
+            asked = {"question": q.text, "choices": q.choices, "answer": q.answer, "utterance": places[q.fact]}
+            spoken.questions.append(asked)
+        return spoken
+
+    def _allowed(self, *fact: str) -> bool:
+        return zlib.crc32("/".join(fact).encode()) % 100 in _FACTS[self._name]
+
+    def _perform(
+        self, turns: Iterable[tuple[int, str]], speakers: int, rng: random.Random, seconds: float | None = None
+    ) -> Spoken:
+        """Speak the turns (number of the speaker, text); with ``seconds``, while they end before that."""
         cast = [
             (voice, rng.randint(140, 200), rng.randint(30, 70), rng.uniform(0.3, 1.0))
-            for voice in rng.sample(self._voices, min(len(self._voices), rng.randint(1, 3)))
+            for voice in _draw(rng, self._voices, speakers)
         ]
         chunks, words = [np.zeros(int(rng.uniform(0, 0.5) * SAMPLING_RATE), np.float32)], []
         now = len(chunks[0])
-        for number, text in enumerate(utterances):
-            voice, rate, pitch, gain = rng.choice(cast)
+        for number, (speaker, text) in enumerate(turns):
+            voice, rate, pitch, gain = cast[speaker]
             said = self._engine.speak(text, voice, rate, pitch)
             wave = resampled(said.samples, said.sampling_rate) * gain
-            if words and now + len(wave) > seconds * SAMPLING_RATE:
+            if seconds and words and now + len(wave) > seconds * SAMPLING_RATE:
                 break
             pause = int(rng.uniform(*_PAUSES) * SAMPLING_RATE)
             start = now / SAMPLING_RATE
@@ -94,3 +126,11 @@ class Studio:
                 while rng.random() < self._text.random_words:
                     yield self._words.utterance(rng)
                 yield self._words.exchange(rng, sentence, self._text.exchanged)
+
+
+def _draw(rng: random.Random, voices: list[str], count: int) -> list[str]:
+    """``count`` voices, different ones while there are enough."""
+    drawn: list[str] = []
+    while len(drawn) < count:
+        drawn += rng.sample(voices, min(len(voices), count - len(drawn)))
+    return drawn

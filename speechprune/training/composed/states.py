@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +13,10 @@ import torch
 from tqdm import tqdm
 from transformers import AudioFlamingo3Encoder, WhisperFeatureExtractor
 
-from speechprune.features.archives import KaldiioReader, KaldiioWriter
 from speechprune.common.files import Shard, append_lines, open_append, read_jsonl
+from speechprune.features.archives import KaldiioReader, KaldiioWriter
 from speechprune.training.composed.speech import Spoken, Studio
-from speechprune.training.composed.tower import POOL, lower_states, positions
+from speechprune.training.composed.tower import lower_states, positions
 from speechprune.training.composed.voices import SAMPLING_RATE
 
 _SPARE = 2_000_000_000  # bytes that are left free on the disk

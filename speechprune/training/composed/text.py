@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from speechprune.common.files import append_lines, open_append, read_jsonl
+from speechprune.training.composed.config import TextConfig
 
 _TOPICS = """cooking, gardening, astronomy, banking, football, hiking, nursing, surgery, geology, law, painting, jazz,
 photography, the history of Rome, chemistry, software testing, train travel, planning a wedding, repairing a house,
@@ -34,9 +35,11 @@ _FORMS = (
     "{a} is interviewed by {b} about {t}. Write it down word by word.",
     "Tell me some surprising facts about {t}.",
 )
-_NAMES = """Anna Ben Carla David Emma Frank Grace Henry Irene Jack Kate Leo Maria Nina Oscar Paul Rosa Sam Tina Victor
-Wendy""".split()
-_SPOKEN = re.compile(r"[A-Za-z]+(?:['’-][A-Za-z]+)*[,;:]?")
+_NAMES = """Anna, Ben, Carla, David, Emma, Frank, Grace, Henry, Irene, Jack, Kate, Leo, Maria, Nina, Oscar, Paul, Rosa,
+Sam, Tina, Victor, Wendy"""
+NAMES = tuple(_NAMES.replace(",", " ").split())
+_SPOKEN = re.compile(r"[A-Za-z]+(?:['-][A-Za-z]+)*[,;:]?")
+_PLAIN = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'})
 _WORDS = (3, 30)  # of a sentence that is kept
 _DEV_SHARE = 20  # one passage in so many is for development
 
@@ -78,9 +81,9 @@ def sentences(text: str) -> list[str]:
     """
     kept = []
     for line in text.splitlines():
-        line = re.sub(r"^\W*(?:[A-Z][A-Za-z.]*[ ]?){1,3}:\s*", "", line.strip().replace("’", "'"))
-        for sentence in re.split(r"(?<=[.?!])[\"”']?\s+", line):
-            sentence = sentence.strip("\"“”' *-")
+        line = re.sub(r"^\W*(?:[A-Z][A-Za-z.]*[ ]?){1,3}:\s*", "", line.strip().translate(_PLAIN))
+        for sentence in re.split(r"(?<=[.?!])[\"']?\s+", line):
+            sentence = sentence.strip("\"' *-")
             words = sentence.rstrip(".?!").split()
             whole = sentence[-1:] in (".", "?", "!") and all(map(_SPOKEN.fullmatch, words))
             if whole and _WORDS[0] <= len(words) <= _WORDS[1]:
@@ -109,25 +112,28 @@ def read_passages(paths: Sequence[Path], dev: bool) -> list[list[str]]:
 
 
 def write_passages(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    path: Path,
-    words: int,
-    batch: int,
-    max_new_tokens: int,
-    seed: int,
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path, config: TextConfig, seed: int
 ) -> None:
-    """Let the LLM write until ``path`` holds ``words`` words; goes on where a killed run stopped."""
+    """Let the LLM write until ``path`` holds ``config.llm_words`` words; goes on where a killed run stopped.
+
+    Raises:
+        ValueError: what it writes is no English prose.
+    """
     rows = list(read_jsonl(path, [])) if path.is_file() else []
     done = sum(_count(row) for row in rows)
     number = 1 + max((row["batch"] for row in rows), default=-1)
     tokenizer.padding_side = "left"
-    with open_append(path) as handle, tqdm(total=words, initial=done, desc="text", unit="word") as bar:
-        while done < words:
+    with open_append(path) as handle, tqdm(total=config.llm_words, initial=done, desc="text", unit="word") as bar:
+        while done < config.llm_words:
             rng = random.Random(f"{seed}/{number}")  # noqa: S311
             torch.manual_seed(zlib.crc32(f"{seed}/{number}".encode()))
-            written = [sentences(text) for text in _write(model, tokenizer, rng, batch, max_new_tokens)]
+            written = [sentences(text) for text in _write(model, tokenizer, rng, config)]
             new = [{"batch": number, "sentences": kept} for kept in written if kept]
+            if not new:
+                raise ValueError(
+                    f"the LLM wrote {config.batch} texts without a sentence that can be spoken; give --text FILE and "
+                    "set text.llm_words to 0"
+                )
             append_lines(handle, new)
             gained = sum(map(_count, new))
             done, number = done + gained, number + 1
@@ -139,10 +145,10 @@ def _count(row: dict) -> int:
 
 
 @torch.inference_mode()
-def _write(model, tokenizer, rng: random.Random, batch: int, max_new_tokens: int) -> Iterator[str]:
+def _write(model, tokenizer, rng: random.Random, config: TextConfig) -> list[str]:
     orders = []
-    for _ in range(batch):
-        a, b, c = rng.sample(_NAMES, 3)
+    for _ in range(config.batch):
+        a, b, c = rng.sample(NAMES, 3)
         orders.append(rng.choice(_FORMS).format(a=a, b=b, c=c, t=rng.choice(TOPICS)))
     if tokenizer.chat_template:
         chats = [[{"role": "user", "content": order}] for order in orders]
@@ -152,6 +158,11 @@ def _write(model, tokenizer, rng: random.Random, batch: int, max_new_tokens: int
     inputs = tokenizer(orders, return_tensors="pt", padding=True, add_special_tokens=not tokenizer.chat_template)
     inputs = inputs.to(model.device)
     out = model.generate(
-        **inputs, max_new_tokens=max_new_tokens, do_sample=True, temperature=1.0, top_p=0.95, repetition_penalty=1.1
+        **inputs,
+        max_new_tokens=config.max_new_tokens,
+        do_sample=True,
+        temperature=1.0,
+        top_p=0.95,
+        repetition_penalty=1.1,
     )
     return tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)

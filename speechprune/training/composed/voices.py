@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from scipy.signal import resample_poly
 from tqdm import tqdm
-from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperTokenizerFast
+from transformers import AutoTokenizer, WhisperFeatureExtractor, WhisperForConditionalGeneration
 from transformers.models.whisper.english_normalizer import BasicTextNormalizer
 
 from speechprune.common.files import atomic_write
@@ -117,13 +117,13 @@ class _Ears:
     def __init__(self, folder: Path) -> None:
         self._model = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
         self._extractor = WhisperFeatureExtractor.from_pretrained(folder)
-        self._tokenizer = WhisperTokenizerFast.from_pretrained(folder)
+        self._tokenizer = AutoTokenizer.from_pretrained(folder)
 
     @torch.inference_mode()
     def transcribe(self, samples: np.ndarray) -> str:
         """(T,) samples at 16 kHz, at most 30 s."""
         inputs = self._extractor(samples, sampling_rate=SAMPLING_RATE, return_tensors="pt")
-        several = self._model.generation_config.is_multilingual
+        several = getattr(self._model.generation_config, "is_multilingual", False)  # the .en models are not
         options = {"language": "en", "task": "transcribe"} if several else {}
         out = self._model.generate(inputs.input_features, **options)
         return self._tokenizer.decode(out[0], skip_special_tokens=True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from speechprune.training.mini.data import WINDOW, Labelled, label_cut, write_fe
 from speechprune.training.mini.encoder import Encoder, embedding_table, project_windows, train_encoder
 from speechprune.training.mini.reader import Batch, Packer, Reader, build_reader, train_reader
 from speechprune.training.mini.tokenizer import AUDIO, build_processor, train_sentencepiece
+from speechprune.training.parts import run_part
 
 # Simulated training grows: sentences in a context, share of tokens kept, contexts in a batch, accuracy to move on.
 _LEVELS = (
@@ -86,16 +85,7 @@ class MiniTrainer:
     def run(self, parts: tuple[str, ...] = PARTS) -> Path:
         """Do the missing ones of ``parts`` in order; returns the model's folder."""
         for part in parts:
-            mark = self.out / f"{part}.done"
-            if mark.is_file():
-                logging.info("%s: done before (%s)", part, mark)
-                continue
-            started = time.monotonic()
-            figures = getattr(self, f"_{part}")() or {}
-            figures["minutes"] = round((time.monotonic() - started) / 60, 1)
-            logging.info("%s: %s", part, figures)
-            with atomic_write(mark) as handle:
-                json.dump(figures, handle)
+            run_part(part, self.out / f"{part}.done", getattr(self, f"_{part}"))
         return self.out / "model"
 
     def _cuts(self, name: str) -> list[MonoCut]:

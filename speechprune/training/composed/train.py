@@ -1,0 +1,199 @@
+"""From two published parts to a speech LLM: text, speech, alignment, reading, export."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from transformers import WhisperFeatureExtractor
+
+from speechprune.common.files import Shard
+from speechprune.common.reading import read_json
+from speechprune.models.loading import pick_device
+from speechprune.training.composed import align, parts, read, text, voices
+from speechprune.training.composed.config import ComposeConfig
+from speechprune.training.composed.delta import compose, known, new_upper, write_delta
+from speechprune.training.composed.labels import Labeller
+from speechprune.training.composed.points import write_points
+from speechprune.training.composed.prompting import Prompter, with_audio_token
+from speechprune.training.composed.speech import Studio
+from speechprune.training.composed.states import Listener, Row, Store, check_disk, read_rows, store
+from speechprune.training.composed.tower import Upper, build_tower
+from speechprune.training.parts import run_part
+from speechprune.tts import get_engine
+
+PARTS = ("text", "speech", "align", "read", "export")
+
+
+class Composer:
+    """Makes ``out/model``, which transformers loads, and ``out/delta``, from ``encoder`` and ``llm``.
+
+    Args:
+        encoder, llm: hub names or folders.
+        out: gets everything; what is there is not made again, so a killed run goes on where it was.
+        texts: files to speak besides random words and what the LLM writes; ``.txt``, passages between blank lines.
+        voices_file: names of the voices to choose from; None: all of the engine's.
+        device: "auto", "cpu", "cuda", ..
+    """
+
+    def __init__(
+        self,
+        config: ComposeConfig,
+        encoder: str,
+        llm: str,
+        out: Path,
+        texts: Sequence[Path] = (),
+        voices_file: Path | None = None,
+        device: str = "auto",
+    ) -> None:
+        self.config, self.out = config, Path(out)
+        self._names = {"encoder": encoder, "llm": llm}
+        self._encoder, self._llm = parts.open_encoder(encoder), parts.open_llm(llm)
+        self._texts, self._voices_file = list(texts), voices_file
+        self._device = pick_device(device)
+        self._extractor = WhisperFeatureExtractor.from_pretrained(self._encoder.path)
+        self._window_seconds = self._extractor.n_samples / self._extractor.sampling_rate
+
+    def run(self, names: Sequence[str] = PARTS, shard: Shard | None = None) -> None:
+        """Do ``names``; ``shard``: this job's share, of the part "speech" alone."""
+        for name in names:
+            if name == "speech":
+                self._speech(shard or Shard(1, 1))
+            else:
+                run_part(name, self.out / f"{name}.done", getattr(self, f"_{name}"))
+
+    def _text(self) -> dict:
+        engine, speech = get_engine(self.config.speech.engine), self.config.speech
+        choice = engine.voices()
+        if self._voices_file:
+            choice = voices.read_names(self._voices_file, choice)
+        cast = voices.choose_voices(engine, choice, self._encoder.path, speech.max_wer, speech.held_out)
+        cast.write(self.out / "voices.json")
+        if self.config.text.llm_words:
+            llm, tokenizer = parts.load_llm(self._llm)
+            llm.to(self._device, torch.bfloat16)
+            text.write_passages(llm, tokenizer, self._passages, self.config.text, self.config.seed)
+        return {"voices": len(cast.train), "voices_held_out": len(cast.held_out)}
+
+    @property
+    def _passages(self) -> Path:
+        return self.out / "text" / "llm.jsonl"
+
+    def _speech(self, shard: Shard) -> None:
+        config, folder = self.config.speech, self.out / "speech"
+        folder.mkdir(parents=True, exist_ok=True)
+        cast = voices.Cast.read(self.out / "voices.json")
+        files = [*self._texts, *([self._passages] if self._passages.is_file() else [])]
+        tower = build_tower(self._encoder.path, 0)
+        check_disk(folder, config.hours + config.dev_hours, tower)
+        listener = Listener(tower.to(self._device), self._extractor, len(tower.layers) - config.unfrozen)
+        for name, hours, speakers in (
+            ("dev", config.dev_hours, cast.held_out),
+            ("train", config.hours, cast.train),
+        ):
+            passages = text.read_passages(files, name == "dev")
+            studio = Studio(name, get_engine(config.engine), speakers, passages, self.config.text, self.config.seed)
+            store(studio, listener, folder, name, hours, shard)
+
+    def _rows(self, name: str) -> list[Row]:
+        return read_rows(self.out / "speech", name, self._window_seconds)
+
+    @cached_property
+    def _store(self) -> Store:
+        return Store(self.out / "speech")
+
+    def _new_upper(self, dim: int) -> Upper:
+        torch.manual_seed(self.config.seed)
+        tower = build_tower(self._encoder.path, self.config.align.new_layers)
+        return new_upper(tower, self.config.speech.unfrozen, self.config.align.new_layers, dim)
+
+    def _align(self) -> dict:
+        config, folder = self.config.align, self.out / "align"
+        folder.mkdir(parents=True, exist_ok=True)
+        llm, tokenizer = parts.load_llm(self._llm)
+        with torch.no_grad():
+            embeddings = llm.get_input_embeddings()(torch.arange(llm.config.vocab_size))
+        table = align.Table(embeddings).to(self._device)
+        labeller = Labeller(tokenizer)
+        data, dev = (align.label_rows(self._rows(name), labeller) for name in ("train", "dev"))
+        points = []
+        for share in config.points:
+            chosen = data[: max(1, round(share * len(data)))]
+            hours = sum(len(item.pieces) for item in chosen) / align.FRAME_RATE / 3600
+            steps = max(1, round(config.passes * hours * 3600 / (config.batch * config.crop_seconds)))
+            upper, out = self._new_upper(embeddings.shape[1]), folder / f"{share:g}.safetensors"
+            if out.is_file():
+                upper.load_state_dict(load_file(out))
+            else:
+                pieces = np.concatenate([item.pieces for item in chosen])
+                counts = torch.bincount(torch.from_numpy(pieces).long(), minlength=len(embeddings)).float()
+                counts[labeller.silence] = 0
+                aligner = align.Aligner(upper, table, counts.to(self._device), labeller.silence, config)
+                title = f"align, {hours:.1f} h"
+                align.train(aligner.to(self._device), chosen, self._store, steps, self.config.seed, out, title)
+            accuracy = align.frame_accuracy(upper.to(self._device), table, dev, self._store, labeller.silence)
+            points.append({"hours": round(hours, 2), "steps": steps, **accuracy})
+            write_points(folder, points)
+        return {"frame_accuracy": points[-1]["speech"], "hours": points[-1]["hours"]}
+
+    @property
+    def _aligned(self) -> Path:
+        return self.out / "align" / f"{self.config.align.points[-1]:g}.safetensors"
+
+    def _read(self) -> dict:
+        llm, tokenizer = parts.load_llm(self._llm)
+        upper = self._new_upper(llm.get_input_embeddings().weight.shape[1])
+        upper.load_state_dict(load_file(self._aligned))
+        torch.manual_seed(self.config.seed)
+        ears = read.Ears(upper, self._store)
+        reader = read.Reader(llm, Prompter(with_audio_token(tokenizer)), ears, self.config.read.rank).to(self._device)
+        out, seed = self.out / "lora.safetensors", self.config.seed
+        if out.is_file():
+            read.load_lora(reader.llm, out)
+        else:
+            read.train_reader(reader, self._rows("train"), self.config.read, seed, out)
+        return read.evaluate(reader, self._rows("dev"), self.config.read.dev_tasks, seed)
+
+    def _export(self) -> None:
+        """The delta first, then the model of it, so that both are the same model."""
+        llm, tokenizer = parts.load_llm(self._llm)
+        fresh = self._new_upper(llm.get_input_embeddings().weight.shape[1])
+        updates = self.out / "lora.safetensors"
+        facts = {
+            "encoder": parts.describe_encoder(self._encoder, build_tower(self._encoder.path, 0)),
+            "llm": parts.describe_llm(self._llm, llm, tokenizer),
+            "unfrozen": self.config.speech.unfrozen,
+            "new_layers": self.config.align.new_layers,
+            "training": self._training(),
+        }
+        before = known(fresh, self.config.align.new_layers)
+        updates_found = load_file(updates) if updates.is_file() else {}
+        write_delta(self.out / "delta", load_file(self._aligned), before, updates_found, facts)
+        compose(self.out / "delta", **self._names, out=self.out / "model")
+
+    def _training(self) -> dict:
+        """What the card says of how it was made."""
+        cast = voices.Cast.read(self.out / "voices.json")
+        rows = self._rows("train")
+        reading = self.out / "read.done"
+        if not reading.is_file():
+            logging.warning("the LLM has not learnt to read audio tokens (part read); the card will say so")
+        return {
+            "note": self.config.note,
+            "seed": self.config.seed,
+            "data": {
+                "hours_of_speech": round(sum(row.duration for row in rows) / 3600, 1),
+                "engine": self.config.speech.engine,
+                "voices": len(cast.train),
+                "voices_held_out": ", ".join(cast.held_out),
+                "text": asdict(self.config.text),
+            },
+            "align": read_json(self.out / "align.done"),
+            "read": read_json(reading) | asdict(self.config.read) if reading.is_file() else {},
+        }
