@@ -18,9 +18,9 @@ from lhotse import CutSet, MonoCut
 from speechprune.recipes.audiobench import LONG, build, find_parquet, hub_download, long_subset, question_of, read_clips
 
 from speechprune.alignment import Sentence
+from speechprune.common.download import download_file
 from speechprune.common.files import Problem, shown
 from speechprune.data.building import Item, build_cuts, split_subset
-from speechprune.data.download import fetch
 from speechprune.tts import get_engine
 from speechprune.tts.transcripts import resynthesise
 
@@ -59,7 +59,7 @@ def download_dream_tts(target_dir: Path, sets: Sequence[str] = ("test",), nj: in
         return hub_download(REPO, target_dir, _BY_HAND.format(repo=REPO, folder=target_dir))
     for name in wanted:
         if not (target_dir / f"{name}.json").is_file():
-            fetch(f"{_OWNER}/{name}.json", target_dir / f"{name}.json", sha256=_SHA256[name])
+            download_file(f"{_OWNER}/{name}.json", target_dir / f"{name}.json", sha256=_SHA256[name])
     return target_dir
 
 
@@ -120,7 +120,7 @@ def _items(path: Path, name: str, wavs: Path, tts: str, problems: list[Problem])
         rows = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: not UTF-8 JSON ({error}); fetch it again") from error
-    get_engine(tts)  # an unknown name is one error, not one a row
+    speech = get_engine(tts).identity  # an unknown name is one error, not one a row
     asked_in_all = 0
     for number, row in enumerate(rows, start=1):
         where = f"{path.name}:{number}"
@@ -136,7 +136,7 @@ def _items(path: Path, name: str, wavs: Path, tts: str, problems: list[Problem])
             problems.append(Problem(where, "dialogue", str(error), ""))
             continue
         make = partial(_cut, recording, sentences, questions, tts, wavs / f"{recording}.wav")
-        yield Item(recording, where, [turns, questions, tts], make)
+        yield Item(recording, where, [turns, questions, speech], make)
     if (len(rows), asked_in_all) != DIALOGUES[name]:
         value = f"{len(rows)} dialogues with {asked_in_all} questions"
         problems.append(Problem(path.name, "rows", value, "{} with {}, as published".format(*DIALOGUES[name])))
@@ -174,9 +174,10 @@ def _gender(speaker: str) -> str | None:
 
 
 def _cut(name: str, sentences: list[Sentence], questions: list[dict], tts: str, wav: Path) -> MonoCut:
-    recording, said = resynthesise(name, sentences, get_engine(tts), wav)
+    engine = get_engine(tts)
+    recording, said = resynthesise(name, sentences, engine, wav)
     custom = {
         "questions": [{"id": f"{name}-q{k}", **question} for k, question in enumerate(questions)],
-        "resynthesised": tts,
+        "resynthesised": engine.name,
     }
     return MonoCut(name, 0.0, recording.duration, 0, list(said.values()), recording=recording, custom=custom)

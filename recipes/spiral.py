@@ -16,10 +16,10 @@ from pathlib import Path
 from lhotse import CutSet, MonoCut
 
 from speechprune.alignment import Aligner, Sentence, get_aligner, supervise
+from speechprune.common.download import download_file
 from speechprune.common.files import Problem, shown
 from speechprune.data.building import Item, build_cuts, file_state, open_recording, path_inside, select_cuts, text_lines
 from speechprune.data.choices import answer_index, split_choices
-from speechprune.data.download import fetch
 from speechprune.tts import get_engine
 from speechprune.tts.transcripts import resynthesise
 
@@ -60,7 +60,7 @@ def download_spiral(target_dir: Path, sets: Sequence[str] = ("test",), nj: int =
     target_dir = Path(target_dir)
     for name, digest in _SHA256.items():
         if not (target_dir / name).is_file():
-            fetch(f"{_OWNER}/{name}", target_dir / name, sha256=digest)
+            download_file(f"{_OWNER}/{name}", target_dir / name, sha256=digest)
     if tts is None and not any((target_dir / "wavs").glob("*.wav")):
         raise ValueError(_WAVS.format(folder=target_dir / "wavs"))
     return target_dir
@@ -225,7 +225,7 @@ class _Maker:
     def item(self, where: str, row: dict) -> Item:
         name = row["metadata"]["id"]
         hard = name in self.hard
-        audio = self.tts or [self.aligner.method, self._state(row)]
+        audio = get_engine(self.tts).identity if self.tts else [self.aligner.method, self._state(row)]
         return Item(f"test-{name}", where, [row, hard, audio], lambda: self.make(row, hard))
 
     def _state(self, row: dict) -> list | None:
@@ -237,10 +237,11 @@ class _Maker:
     def make(self, row: dict, hard: bool) -> MonoCut:
         entry, name = _parse(row), f"test-{row['metadata']['id']}"
         if self.tts:
-            method = f"synthesis ({self.tts})"
-            recording, said = resynthesise(name, entry.sentences, get_engine(self.tts), self.spoken / f"{name}.wav")
+            engine = get_engine(self.tts)
+            method, spoken = f"synthesis ({engine.name})", {"resynthesised": engine.name}
+            recording, said = resynthesise(name, entry.sentences, engine, self.spoken / f"{name}.wav")
         else:
-            method = self.aligner.method
+            method, spoken = self.aligner.method, {}
             wav = path_inside(self.wavs, entry.wav)
             recording = open_recording(wav, name)
             timed = self.aligner.align(wav, [s.text for s in entry.sentences])
@@ -258,5 +259,5 @@ class _Maker:
         }
         meta = row["metadata"]
         custom = {"questions": [question], "scenario": meta.get("transcript_type"), "topic": meta.get("main_topic")}
-        custom |= {"subtopic": meta.get("subtopic"), "hard": hard} | ({"resynthesised": self.tts} if self.tts else {})
+        custom |= {"subtopic": meta.get("subtopic"), "hard": hard} | spoken
         return MonoCut(name, 0.0, recording.duration, 0, list(said.values()), recording=recording, custom=custom)

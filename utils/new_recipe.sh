@@ -62,7 +62,7 @@ def download_$name(
     sets: Sequence[str] = ("test",),
     nj: int = 1,
 ) -> Path:
-    """Say where the corpus comes from: it cannot be fetched by a program. (\`\`speechprune.data.download\`\` helps.)
+    """Say where the corpus comes from: it cannot be fetched by a program. (\`\`speechprune.common.download\`\` helps.)
 
     Raises:
         ValueError: it is not there; the message says what to put where.

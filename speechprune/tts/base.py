@@ -1,4 +1,4 @@
-"""The text-to-speech contract: words in, a waveform and the words' times out."""
+"""The text-to-speech contract: words in, a waveform out, and the words' times where the engine tells them."""
 
 from __future__ import annotations
 
@@ -28,11 +28,17 @@ class Word:
 
 @dataclass(frozen=True)
 class Utterance:
-    """``samples`` (T,) float32 in [-1, 1] at ``sampling_rate`` Hz, and every word of the text in order."""
+    """What was said.
+
+    Attributes:
+        samples: (T,) float32 in [-1, 1].
+        sampling_rate: Hz.
+        words: every word of the text in order, or none where the engine tells no times; never guessed.
+    """
 
     samples: np.ndarray
     sampling_rate: int
-    words: tuple[Word, ...]
+    words: tuple[Word, ...] = ()
 
     @property
     def duration(self) -> float:
@@ -40,10 +46,25 @@ class Utterance:
 
 
 class TTSEngine(ABC):
-    """One engine, one file. ``name`` is what ``--tts`` takes."""
+    """One engine, one file.
+
+    Attributes:
+        name: what ``--tts`` takes.
+        identity: the name, and what else decides how a text sounds; recordings of another identity are spoken anew.
+        sampling_rate: of what it speaks, Hz.
+    """
 
     name: ClassVar[str]
     sampling_rate: int
+
+    def __init__(self, weights: str | None = None) -> None:
+        """Start the engine. ``weights``: what stands behind the name in ``--tts name:weights``."""
+        if weights is not None:
+            raise ValueError(f"--tts {self.name}:{weights}: {self.name} has no weights to choose; give {self.name}")
+
+    @property
+    def identity(self) -> str:
+        return self.name
 
     @abstractmethod
     def voices(self) -> list[Voice]:
@@ -57,7 +78,7 @@ class TTSEngine(ABC):
             text: plain text; words are what white space separates.
             voice: name of one of ``voices()``.
             rate: words per minute.
-            pitch: 0 (low) to 99 (high), relative to the voice.
+            pitch: 0 (low) to 99 (high), relative to the voice; engines whose voices have a pitch of their own keep it.
         Returns:
             the utterance; the same arguments give the same samples, whatever was spoken before.
         Raises:

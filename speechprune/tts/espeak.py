@@ -75,7 +75,8 @@ class Espeak(TTSEngine):
     name = "espeak"
     _library: ClassVar[ctypes.CDLL | None] = None  # the one copy in this process, whichever instance loaded it
 
-    def __init__(self) -> None:
+    def __init__(self, weights: str | None = None) -> None:
+        super().__init__(weights)
         self._chunks: list[np.ndarray] = []
         self._word_events: list[tuple[int, int]] = []  # (character position from 1, sample)
         self._pauses: list[int] = []  # samples at which a pause begins

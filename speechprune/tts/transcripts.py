@@ -85,7 +85,8 @@ def resynthesise(
         wave = resample_poly(said.samples, SAMPLING_RATE, said.sampling_rate).astype(np.float32)
         start = now / SAMPLING_RATE
         words = [(w.text, start + w.start, start + w.end) for w in said.words]
-        timed = Timed(words[0][1], words[-1][2], tuple(words))
+        end = words[-1][2] if words else start + said.duration
+        timed = Timed(words[0][1] if words else start, end, tuple(words))
         supervisions[k] = supervise(recording_id, k, replace(sentence, gender=role.voice.gender), timed)
         supervisions[k].custom = {"voice": role.voice.name}
         turn = "same" if after is None or after.speaker == sentence.speaker else "other"

@@ -19,7 +19,7 @@ _BLOCK = 1 << 20
 _SECONDS = 60  # without an answer, until the connection counts as lost
 
 
-def fetch(url: str, path: str | Path, sha256: str | None = None, progress: bool = True) -> Path:
+def download_file(url: str, path: str | Path, sha256: str | None = None, progress: bool = True) -> Path:
     """Download ``url`` to ``path``; nothing to do where the file is there already.
 
     What a stopped download left in ``<path>.part`` is carried on where the server allows it.
@@ -56,7 +56,7 @@ def fetch(url: str, path: str | Path, sha256: str | None = None, progress: bool 
 def _download(url: str, part: Path, progress: bool) -> None:
     have = part.stat().st_size
     headers = {"User-Agent": "speechprune"} | ({"Range": f"bytes={have}-"} if have else {})
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310  (fetch allows http and https only)
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310  (download_file allows http and https only)
     try:
         with urllib.request.urlopen(request, timeout=_SECONDS) as reply:  # noqa: S310
             goes_on = reply.status == 206

@@ -9,9 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from speechprune.common import download as module
+from speechprune.common.download import download_file
 from speechprune.common.files import WriteError
-from speechprune.data import download as module
-from speechprune.data.download import fetch
 
 DATA = bytes(range(256)) * 5000
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -51,8 +51,8 @@ def server():
 
 def test_a_file_comes_whole_and_once(server, tmp_path):
     path = tmp_path / "a" / "data"
-    assert fetch(server.url, path, SHA256) == path
-    assert fetch(server.url, path, SHA256) == path
+    assert download_file(server.url, path, SHA256) == path
+    assert download_file(server.url, path, SHA256) == path
     assert path.read_bytes() == DATA
     assert server.ranges == [None]
     assert [p.name for p in path.parent.iterdir()] == ["data"]
@@ -62,35 +62,35 @@ def test_a_file_comes_whole_and_once(server, tmp_path):
 def test_a_download_that_broke_off_goes_on(server, tmp_path, resumes):
     server.breaks, server.resumes = 300_000, resumes
     with pytest.raises(OSError, match="run it again"):
-        fetch(server.url, tmp_path / "data", SHA256)
+        download_file(server.url, tmp_path / "data", SHA256)
     assert not (tmp_path / "data").exists()
     server.breaks = None
-    fetch(server.url, tmp_path / "data", SHA256)
+    download_file(server.url, tmp_path / "data", SHA256)
     assert (tmp_path / "data").read_bytes() == DATA
     assert server.ranges == [None, "bytes=300000-"]
 
 
 def test_a_part_that_is_complete(server, tmp_path):
     (tmp_path / "data.part").write_bytes(DATA)
-    fetch(server.url, tmp_path / "data", SHA256)
+    download_file(server.url, tmp_path / "data", SHA256)
     assert (tmp_path / "data").read_bytes() == DATA
 
 
 def test_a_wrong_checksum_leaves_nothing(server, tmp_path):
     with pytest.raises(ValueError, match=f"sha256 {SHA256}, expected abc; .* is removed"):
-        fetch(server.url, tmp_path / "data", "abc")
+        download_file(server.url, tmp_path / "data", "abc")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_refusals(server, tmp_path):
     with pytest.raises(ValueError, match=r"/none: the server answered 404"):
-        fetch(server.url.replace("/data", "/none"), tmp_path / "none")
+        download_file(server.url.replace("/data", "/none"), tmp_path / "none")
     with pytest.raises(ValueError, match="begins with http"):
-        fetch("file:///etc/passwd", tmp_path / "x")
+        download_file("file:///etc/passwd", tmp_path / "x")
     server.shutdown()
     server.server_close()
     with pytest.raises(OSError, match="run it again, it goes on after 0 bytes"):
-        fetch(server.url, tmp_path / "x")
+        download_file(server.url, tmp_path / "x")
 
 
 def test_a_full_disk_keeps_what_came(server, tmp_path, monkeypatch):
@@ -99,4 +99,4 @@ def test_a_full_disk_keeps_what_came(server, tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "_write", full)
     with pytest.raises(WriteError, match="free some space and rerun"):
-        fetch(server.url, tmp_path / "data")
+        download_file(server.url, tmp_path / "data")
