@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from speechprune.models.loading import ModelFolder
 
@@ -84,7 +85,10 @@ def open_llm(name: str | Path) -> ModelFolder:
     """Folder of a causal LLM. ValueError for another class."""
 
     def causal(config: dict) -> bool:
-        return any(c.endswith("ForCausalLM") for c in config.get("architectures") or ())
+        named = config.get("architectures")  # not in folders that were converted from other formats
+        if named:
+            return any(architecture.endswith("ForCausalLM") for architecture in named)
+        return config.get("model_type") in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     return _open(name, "--llm", causal, "a causal LLM, whose class ends in ForCausalLM")
 

@@ -153,7 +153,7 @@ def train_reader(reader: Reader, rows: Sequence[Row], config: ReadConfig, seed: 
     recent = [0.0, 0.0]
     with tqdm(total=config.steps, initial=first, desc="read", unit="step") as bar:
         for step in range(first, config.steps):
-            rng = random.Random(f"{seed}/read/{step}")  # noqa: S311
+            rng = random.Random(f"{seed}/read/{step}")
             batch = reader.batch(draw_tasks(maker, config, rng, step / config.steps), rng)
             with torch.autocast(device.type, torch.bfloat16):
                 logits, due = reader.predict(batch)
@@ -188,7 +188,7 @@ def evaluate(reader: Reader, rows: Sequence[Row], count: int, seed: int) -> dict
     before them are given, and of letters that are right among the four."""
     maker, shares = TaskMaker(rows), {}
     for kind, textual in ((k, t) for t in (False, True) for k in _EVALUATED_SECONDS):
-        rng, right, letters = random.Random(f"{seed}/{kind}"), [], []  # noqa: S311
+        rng, right, letters = random.Random(f"{seed}/{kind}"), [], []
         for task in tqdm(list(_draw(maker, rng, kind, count)), f"dev {kind}", unit="task", leave=False):
             logits, due = reader.predict(reader.batch([(task, 1.0, textual)], rng))
             if task.letter:

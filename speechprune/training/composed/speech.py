@@ -69,7 +69,7 @@ class Studio:
 
     def record(self, number: int) -> Spoken:
         """Recording ``number``: a dialogue with questions, or sentences of one to three voices, short or long."""
-        rng = random.Random(f"{self._seed}/{self._name}/{number}")  # noqa: S311
+        rng = random.Random(f"{self._seed}/{self._name}/{number}")
         if rng.random() < self._text.dialogues:
             return self._dialogue(rng)
         seconds = rng.uniform(*_SECONDS[rng.random() < _SHORT])
@@ -107,6 +107,11 @@ class Studio:
         for number, (speaker, text) in enumerate(turns):
             voice, rate, pitch, gain = cast[speaker]
             said = self._engine.speak(text, voice, rate, pitch)
+            if not said.words:
+                raise ValueError(
+                    f"the engine {self._engine.name} tells no times of words, without which tokens get no "
+                    "label; set speech.engine to espeak"
+                )
             wave = resampled(said.samples, said.sampling_rate) * gain
             if seconds and words and now + len(wave) > seconds * SAMPLING_RATE:
                 break

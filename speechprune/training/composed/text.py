@@ -125,7 +125,7 @@ def write_passages(
     tokenizer.padding_side = "left"
     with open_append(path) as handle, tqdm(total=config.llm_words, initial=done, desc="text", unit="word") as bar:
         while done < config.llm_words:
-            rng = random.Random(f"{seed}/{number}")  # noqa: S311
+            rng = random.Random(f"{seed}/{number}")
             torch.manual_seed(zlib.crc32(f"{seed}/{number}".encode()))
             written = [sentences(text) for text in _write(model, tokenizer, rng, config)]
             new = [{"batch": number, "sentences": kept} for kept in written if kept]

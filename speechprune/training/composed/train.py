@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -29,6 +30,7 @@ from speechprune.training.parts import run_part
 from speechprune.tts import get_engine
 
 PARTS = ("text", "speech", "align", "read", "export")
+_PACKAGES = ("jiwer", "peft", "wordfreq")
 
 
 class Composer:
@@ -52,6 +54,8 @@ class Composer:
         voices_file: Path | None = None,
         device: str = "auto",
     ) -> None:
+        if missing := [name for name in _PACKAGES if importlib.util.find_spec(name) is None]:
+            raise ValueError(f"training needs {', '.join(missing)}: pip install 'speechprune[compose]'")
         self.config, self.out = config, Path(out)
         self._names = {"encoder": encoder, "llm": llm}
         self._encoder, self._llm = parts.open_encoder(encoder), parts.open_llm(llm)
