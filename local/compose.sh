@@ -29,11 +29,12 @@ settle() {
 }
 
 show_stages() {
-  show_stage 0 text "voices that $encoder hears well, sentences by $llm -> $out/voices.json, text/"
-  show_stage 1 speech "random words, text/${text:+, $text}, dialogues -> $out/speech/ (states of $encoder)"
-  show_stage 2 align "$out/speech/ -> $out/align/ (new layers, projector), accuracy.md"
-  show_stage 3 read "$out/speech/, align/ -> $out/lora.safetensors"
-  show_stage 4 export "$out/align/, lora.safetensors, $encoder, $llm -> $out/delta/, $out/model/"
+  show_stage 0 text "voices that $(name_of "$encoder") hears well, sentences by $(name_of "$llm") -> voices.json, text/"
+  show_stage 1 speech "random words, text/${text:+, $text}, dialogues, voices.json -> speech/: states of the encoder"
+  show_stage 2 align "speech/ -> align/: new layers and projector, accuracy.md"
+  show_stage 3 read "speech/, align/ -> lora.safetensors: updates of the LLM"
+  show_stage 4 export "align/, lora.safetensors -> delta/, model/"
+  echo "What they write is in $out/."
 }
 
 show_own_options() {

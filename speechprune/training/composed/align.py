@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -22,7 +21,7 @@ from speechprune.training.composed.config import AlignConfig
 from speechprune.training.composed.labels import FRAME_RATE, Labeller
 from speechprune.training.composed.states import Row, Store, Window
 from speechprune.training.composed.tower import POOL, Upper
-from speechprune.training.optimisation import Checkpoint, schedule, update
+from speechprune.training.optimisation import Checkpoint, quick, save_tensors, schedule, update
 
 _SCALE = (20.0, 60.0)  # of the cosines: at first, at most
 _NORM_WEIGHT = 0.05
@@ -126,7 +125,7 @@ def frame_accuracy(upper: Upper, table: Table, data: Sequence[Labelled], store: 
     right, total = {True: 0, False: 0}, {True: 0, False: 0}
     upper.eval()
     device = table.mean.device
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
+    with torch.inference_mode(), quick(device):
         for item in data:
             states = torch.from_numpy(store.read(item.window).copy()).to(device).float()
             nearest = table.cosines(upper(states[None])[0].float()).argmax(-1).cpu().numpy()
@@ -161,7 +160,7 @@ def train(
     bar = tqdm(total=steps, initial=first, desc=title, unit="step")
     for step, (states, pieces) in enumerate(batches(data, store, config, seed, first, steps), first):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        with torch.autocast(device.type, torch.bfloat16):
+        with quick(device):
             loss, right = aligner.loss(states.to(device), pieces.to(device), generator)
         update([optimizer], loss, trained, schedule(step, steps, warmup=100))
         recent = 0.98 * recent + 0.02 * right
@@ -171,5 +170,5 @@ def train(
         bar.update()
         checkpoint.save_if_due(step + 1)
     bar.close()
-    save_file(aligner.upper.state_dict(), out)
+    save_tensors(out, aligner.upper.state_dict())
     checkpoint.remove()

@@ -99,10 +99,13 @@ def compose(delta: Path, encoder: str, llm: str, out: Path) -> None:
     """Put a delta onto its parts: ``out`` becomes a folder that transformers loads.
 
     Raises:
+        FileExistsError: ``out`` holds something.
         FileNotFoundError: no such delta or part.
         ValueError: a part of another class, size or tokenizer than the delta was trained on.
     """
-    facts = read_json(delta / _TABLE)
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise FileExistsError(f"{out} is there already; remove it, or give another folder")
+    facts = read_json(delta / _TABLE, way_out="give the folder of a delta")
     encoder_folder, llm_folder = open_encoder(encoder), open_llm(llm)
     model, tokenizer = load_llm(llm_folder)
     tower = build_tower(encoder_folder.path, 0)
@@ -110,12 +113,21 @@ def compose(delta: Path, encoder: str, llm: str, out: Path) -> None:
     Part(**facts["llm"]).check(describe_llm(llm_folder, model, tokenizer), "--llm")
     tower = build_tower(encoder_folder.path, facts["new_layers"])
     upper = new_upper(tower, facts["unfrozen"], facts["new_layers"], model.get_input_embeddings().weight.shape[1])
-    tensors = unpack(load_file(delta / _WEIGHTS))
-    put_back(upper, {name.removeprefix("upper/"): t for name, t in tensors.items() if name.startswith("upper/")}, facts)
-    merge_lora(model, {name.removeprefix("lora/"): t for name, t in tensors.items() if name.startswith("lora/")})
+    put_back(upper, read_upper(delta), facts)
+    merge_lora(model, _read(delta, "lora/"))
     extractor = WhisperFeatureExtractor.from_pretrained(encoder_folder.path)
     tokenizer = with_audio_token(tokenizer)
     save_model(assemble(tower, upper, model, tokenizer), tokenizer, extractor, out)
+
+
+def read_upper(delta: Path) -> dict[str, Tensor]:
+    """What a delta does to the upper part."""
+    return _read(delta, "upper/")
+
+
+def _read(delta: Path, kind: str) -> dict[str, Tensor]:
+    tensors = unpack(load_file(delta / _WEIGHTS))
+    return {name.removeprefix(kind): tensor for name, tensor in tensors.items() if name.startswith(kind)}
 
 
 def new_upper(tower: nn.Module, unfrozen: int, new_layers: int, dim: int) -> Upper:

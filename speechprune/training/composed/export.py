@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -75,9 +76,13 @@ def save_model(
     extractor: WhisperFeatureExtractor,
     folder: Path,
 ) -> None:
-    """Write the folder: bfloat16 weights, which no GPU overflows, and the processor."""
+    """Write the folder, which appears by rename: the processor, and the weights in bfloat16, whose range is wide."""
     processor = AudioFlamingo3Processor(extractor, tokenizer, chat_template=CHAT_TEMPLATE, audio_token=AUDIO)
-    folder.mkdir(parents=True, exist_ok=True)
-    processor.save_pretrained(folder)
-    model.to(torch.bfloat16).save_pretrained(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+        whole = Path(temporary) / folder.name
+        whole.mkdir()
+        processor.save_pretrained(whole)
+        model.to(torch.bfloat16).save_pretrained(whole)
+        whole.replace(folder)
     logging.info("%s: written, %.1f million parameters", folder, sum(p.numel() for p in model.parameters()) / 1e6)

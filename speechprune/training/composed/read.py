@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import PreTrainedModel
@@ -20,7 +20,7 @@ from speechprune.training.composed.prompting import Prompter
 from speechprune.training.composed.states import Row, Store
 from speechprune.training.composed.tasks import TEXT_SHARE, Task, TaskMaker, thin
 from speechprune.training.composed.tower import POOL, Upper
-from speechprune.training.optimisation import Checkpoint, schedule, update
+from speechprune.training.optimisation import Checkpoint, quick, save_tensors, schedule, update
 
 _SECONDS = (4.0, 8.0, 16.0, 32.0, 64.0)  # of speech in a sequence; the longer ones come later
 _LONGEST = 240.0
@@ -55,7 +55,7 @@ class Ears(nn.Module):
             a, b = max(0, first - offset), min(window.count // POOL, last - offset)
             if a < b:
                 states = torch.from_numpy(self._store.read(window, POOL * a, POOL * b).copy()).to(device).float()
-                with torch.autocast(device.type, torch.bfloat16):
+                with quick(device):
                     found.append(self._upper(states[None])[0].float())
         return torch.cat(found)
 
@@ -155,7 +155,7 @@ def train_reader(reader: Reader, rows: Sequence[Row], config: ReadConfig, seed: 
         for step in range(first, config.steps):
             rng = random.Random(f"{seed}/read/{step}")
             batch = reader.batch(draw_tasks(maker, config, rng, step / config.steps), rng)
-            with torch.autocast(device.type, torch.bfloat16):
+            with quick(device):
                 logits, due = reader.predict(batch)
                 loss = F.cross_entropy(logits.float(), due)
             update([optimizer], loss, trained, schedule(step, config.steps, warmup=20))
@@ -165,7 +165,7 @@ def train_reader(reader: Reader, rows: Sequence[Row], config: ReadConfig, seed: 
             bar.set_postfix(right=f"{recent[0] / scale:.3f}", loss=f"{recent[1] / scale:.2f}", refresh=False)
             bar.update()
             checkpoint.save_if_due(step + 1)
-    save_file(lora_weights(reader.llm), out)
+    save_tensors(out, lora_weights(reader.llm))
     checkpoint.remove()
 
 

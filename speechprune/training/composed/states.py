@@ -18,6 +18,7 @@ from speechprune.features.archives import KaldiioReader, KaldiioWriter
 from speechprune.training.composed.speech import Spoken, Studio
 from speechprune.training.composed.tower import lower_states, positions
 from speechprune.training.composed.voices import SAMPLING_RATE
+from speechprune.training.optimisation import quick
 
 _SPARE = 2_000_000_000  # bytes that are left free on the disk
 _BATCH = 2  # windows at once
@@ -62,7 +63,7 @@ def check_disk(folder: Path, hours: float, tower: AudioFlamingo3Encoder) -> None
 
 
 class Listener:
-    """The lower part of the tower, with its feature extractor, in bfloat16 where that is quick."""
+    """The lower part of the tower, with its feature extractor."""
 
     def __init__(self, tower: AudioFlamingo3Encoder, extractor: WhisperFeatureExtractor, layers: int) -> None:
         self._tower, self._extractor, self._layers = tower, extractor, layers
@@ -82,7 +83,7 @@ class Listener:
                 count = positions(self._tower, int(inputs["attention_mask"][0].sum()))
                 if count <= 0:
                     continue
-                with torch.autocast(device.type, torch.bfloat16):
+                with quick(device):
                     found = lower_states(self._tower, inputs["input_features"], count, self._layers)
                 yield from found.cpu().to(torch.float16).numpy()
 

@@ -76,6 +76,7 @@ class TaskMaker:
         asked = rng.choice(row.questions)
         said = [(start, end) for _, start, end, number in row.words if number == asked["utterance"]]
         first, last = said[0][0] - _MARGIN, said[-1][1] + _MARGIN
+        seconds = max(seconds, last - first)  # the key sentence is always heard
         start = rng.uniform(max(0.0, last - seconds), max(0.0, min(first, row.duration - seconds)))
         start = max(0, int(start * FRAME_RATE)) / FRAME_RATE
         inside = _inside(row, start, start + seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -12,20 +13,21 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from transformers import WhisperFeatureExtractor
+from transformers import PreTrainedModel, WhisperFeatureExtractor
 
 from speechprune.common.files import Shard
 from speechprune.common.reading import read_json
 from speechprune.models.loading import pick_device
 from speechprune.training.composed import align, parts, read, text, voices
 from speechprune.training.composed.config import ComposeConfig
-from speechprune.training.composed.delta import compose, known, new_upper, write_delta
+from speechprune.training.composed.delta import compose, known, new_upper, put_back, read_upper, write_delta
 from speechprune.training.composed.labels import Labeller
 from speechprune.training.composed.points import write_points
 from speechprune.training.composed.prompting import Prompter, with_audio_token
 from speechprune.training.composed.speech import Studio
 from speechprune.training.composed.states import Listener, Row, Store, check_disk, read_rows, store
 from speechprune.training.composed.tower import Upper, build_tower
+from speechprune.training.optimisation import quick_dtype
 from speechprune.training.parts import run_part
 from speechprune.tts import get_engine
 
@@ -81,7 +83,7 @@ class Composer:
         cast.write(self.out / "voices.json")
         if self.config.text.llm_words:
             llm, tokenizer = parts.load_llm(self._llm)
-            llm.to(self._device, torch.bfloat16)
+            llm.to(self._device, quick_dtype(self._device))
             text.write_passages(llm, tokenizer, self._passages, self.config.text, self.config.seed)
         return {"voices": len(cast.train), "voices_held_out": len(cast.held_out)}
 
@@ -121,30 +123,33 @@ class Composer:
         config, folder = self.config.align, self.out / "align"
         folder.mkdir(parents=True, exist_ok=True)
         llm, tokenizer = parts.load_llm(self._llm)
-        with torch.no_grad():
-            embeddings = llm.get_input_embeddings()(torch.arange(llm.config.vocab_size))
-        table = align.Table(embeddings).to(self._device)
-        labeller = Labeller(tokenizer)
-        data, dev = (align.label_rows(self._rows(name), labeller) for name in ("train", "dev"))
+        table, labeller = self._table(llm), Labeller(tokenizer)
+        data = align.label_rows(self._rows("train"), labeller)
         points = []
         for share in config.points:
             chosen = data[: max(1, round(share * len(data)))]
             hours = sum(len(item.pieces) for item in chosen) / align.FRAME_RATE / 3600
             steps = max(1, round(config.passes * hours * 3600 / (config.batch * config.crop_seconds)))
-            upper, out = self._new_upper(embeddings.shape[1]), folder / f"{share:g}.safetensors"
+            upper, out = self._new_upper(len(table.mean)), folder / f"{share:g}.safetensors"
             if out.is_file():
                 upper.load_state_dict(load_file(out))
             else:
                 pieces = np.concatenate([item.pieces for item in chosen])
-                counts = torch.bincount(torch.from_numpy(pieces).long(), minlength=len(embeddings)).float()
+                counts = torch.bincount(torch.from_numpy(pieces).long(), minlength=len(table.unit)).float()
                 counts[labeller.silence] = 0
-                aligner = align.Aligner(upper, table, counts.to(self._device), labeller.silence, config)
-                title = f"align, {hours:.1f} h"
-                align.train(aligner.to(self._device), chosen, self._store, steps, self.config.seed, out, title)
-            accuracy = align.frame_accuracy(upper.to(self._device), table, dev, self._store, labeller.silence)
-            points.append({"hours": round(hours, 2), "steps": steps, **accuracy})
+                aligner = align.Aligner(upper, table, counts, labeller.silence, config).to(self._device)
+                align.train(aligner, chosen, self._store, steps, self.config.seed, out, f"align, {hours:.1f} h")
+            points.append({"hours": round(hours, 2), "steps": steps, **self._accuracy(upper, table, labeller)})
             write_points(folder, points)
         return {"frame_accuracy": points[-1]["speech"], "hours": points[-1]["hours"]}
+
+    def _table(self, llm: PreTrainedModel) -> align.Table:
+        with torch.no_grad():  # as the LLM's layers see them: some LLMs scale their embeddings
+            return align.Table(llm.get_input_embeddings()(torch.arange(llm.config.vocab_size))).to(self._device)
+
+    def _accuracy(self, upper: Upper, table: align.Table, labeller: Labeller) -> dict:
+        dev = align.label_rows(self._rows("dev"), labeller)
+        return align.frame_accuracy(upper.to(self._device), table, dev, self._store, labeller.silence)
 
     @property
     def _aligned(self) -> Path:
@@ -164,7 +169,7 @@ class Composer:
             read.train_reader(reader, self._rows("train"), self.config.read, seed, out)
         return read.evaluate(reader, self._rows("dev"), self.config.read.dev_tasks, seed)
 
-    def _export(self) -> None:
+    def _export(self) -> dict:
         """The delta first, then the model of it, so that both are the same model."""
         llm, tokenizer = parts.load_llm(self._llm)
         fresh = self._new_upper(llm.get_input_embeddings().weight.shape[1])
@@ -176,10 +181,14 @@ class Composer:
             "new_layers": self.config.align.new_layers,
             "training": self._training(),
         }
-        before = known(fresh, self.config.align.new_layers)
+        trained, before = load_file(self._aligned), known(fresh, self.config.align.new_layers)
         updates_found = load_file(updates) if updates.is_file() else {}
-        write_delta(self.out / "delta", load_file(self._aligned), before, updates_found, facts)
+        write_delta(self.out / "delta", trained, before, updates_found, facts)
+        shutil.rmtree(self.out / "model", ignore_errors=True)  # a killed run's
         compose(self.out / "delta", **self._names, out=self.out / "model")
+        put_back(fresh, read_upper(self.out / "delta"), facts)
+        accuracy = self._accuracy(fresh, self._table(llm), Labeller(tokenizer))
+        return {"frame_accuracy_in_8_bits": accuracy["speech"]}
 
     def _training(self) -> dict:
         """What the card says of how it was made."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from tqdm import trange
@@ -22,7 +22,7 @@ from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncod
 
 from speechprune.training.mini.config import EncoderConfig
 from speechprune.training.mini.data import IGNORED, MEL_FRAMES, WINDOW
-from speechprune.training.optimisation import update
+from speechprune.training.optimisation import save_tensors, update
 
 _SCALE = 14.0  # of the cosines in the softmax
 _POSITION_SCALE = 0.3
@@ -209,7 +209,7 @@ def train_encoder(config: EncoderConfig, table: Tensor, features: Path, out: Pat
         bar.set_postfix(accuracy=f"{recent / (1 - 0.98 ** (number + 1)):.3f}", loss=f"{loss.item():.3f}", refresh=False)
     for convolution in convolutions:
         parametrize.remove_parametrizations(convolution, "weight")
-    save_file(encoder.state_dict(), out)
+    save_tensors(out, encoder.state_dict())
 
 
 @torch.inference_mode()
