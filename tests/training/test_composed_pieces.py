@@ -117,7 +117,7 @@ def test_merged_updates_give_the_logits_of_the_adapter(tmp_path):
 
 
 def test_only_what_can_be_spoken_as_written_is_kept():
-    text = "Anna: Well, that is \u201cfine\u201d. It costs 5 dollars. Don\u2019t worry about it!\nToo short. And no end to it"
+    text = "Anna: Well, that is \u201cfine\u201d. It costs 5 dollars. Don\u2019t worry about it!\nToo short. And no end"
     assert sentences(text) == ["Don't worry about it!"]
     assert sentences("**Ben Carter:** We went home, finally.") == ["We went home, finally."]
 
