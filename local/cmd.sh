@@ -1,12 +1,57 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2154 # the driver declares the options
-# Chooses what runs the jobs of a stage, and runs them. Sourced by the driver after its defaults and before the user's
-# options: site.sh beside this file, never committed, may set the defaults of one machine, such as nj=16.
+# Jobs, for drivers that run some: their options, what runs them, and where. Sourced by the driver after its defaults and
+# before the user's options: site.sh beside this file, never committed, may set the defaults of one machine, nj=16.
+
+declare +x \
+  nj=2 \
+  cmd="${SPEECHPRUNE_CMD:-local}" \
+  gpus="" \
+  mem="" \
+  num_threads="" \
+  time="" \
+  partition="" \
+  account="" \
+  qos="" \
+  constraint="" \
+  max_jobs_run="" \
+  retries="" \
+  detach=false
 
 if [[ -f ${BASH_SOURCE[0]%/*}/site.sh ]]; then
   # shellcheck source=/dev/null
   . "${BASH_SOURCE[0]%/*}/site.sh"
 fi
+
+# show_job_options STAGES DETACHED: for --help; which stages run as jobs, and which after --detach.
+show_job_options() {
+  show_options \
+    nj "$nj" "number of jobs at once" \
+    cmd "$cmd" "where the jobs of $1 run: local or slurm" \
+    gpus "$gpus" "with slurm, for each job: GPUs" \
+    mem "$mem" "with slurm, for each job: memory, such as 8G" \
+    num-threads "$num_threads" "with slurm, for each job: cores" \
+    time "$time" "with slurm, for each job: limit, such as 4:00:00" \
+    partition "$partition" "with slurm, as are account, qos and constraint: where" \
+    account "$account" "" \
+    qos "$qos" "" \
+    constraint "$constraint" "" \
+    max-jobs-run "$max_jobs_run" "with slurm: jobs of an array that run at once" \
+    retries "$retries" "with slurm: times that a failed job is tried again" \
+    detach "$detach" "true, with slurm: submit $2 as jobs that wait for one another, and leave"
+}
+
+# check_job_options: to be called when the options are read and before the first job.
+check_job_options() {
+  require nj '[1-9][0-9]{0,3}' "a number of jobs: give a whole number from 1 to 9999"
+  require detach 'true|false' "true or false"
+  [[ $detach == false || $cmd != local ]] ||
+    fail "--detach: jobs of this machine end with the driver; give --cmd slurm"
+  [[ $detach == false || -z $retries ]] ||
+    fail "--retries: after --detach nobody is there to try again; leave one out"
+  choose_command "$cmd"
+  submitted="" # ids of detached jobs, and ...
+  after=""     # ... of the last one, which the next waits for; "" begins a new row of them
+}
 
 # choose_command NAME: fills the array job_command, to be called as `"${job_command[@]}" JOB=1:N LOG COMMAND ...`.
 choose_command() {
@@ -33,22 +78,44 @@ choose_command() {
       fi
       ;;
     *)
-      printf -- '--cmd: %q is unknown; the valid ones are: local slurm\n' "$1" >&2
-      return 2
+      fail "--cmd: '$1' is unknown; the valid ones are: local slurm"
       ;;
   esac
 }
 
-# run_jobs LOG STAGE ARGUMENT ...: `speechprune STAGE ARGUMENT ...` runs nj times at once, each on its share.
+# run_jobs LOG STAGE ARGUMENT ...: `speechprune STAGE ARGUMENT ...` runs nj times at once, each on its share, with logs
+# LOG.<job>.log. Where this machine has GPUs, no more jobs than those: each has one to itself.
+# shellcheck disable=SC2154 # the driver has an option model
 run_jobs() {
-  local log=$1 options=() threads=$(($(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN) / nj))
+  local log=$1 job jobs=$nj cores ids names options=()
   shift
-  if [[ $cmd == local ]]; then # the jobs share the cores; elsewhere, those of this machine say nothing
-    export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
-  else
-    options=(--progress-command "$(quoted speechprune progress "$@")")
+  options+=(--progress-command "$(quoted speechprune progress "$@")")
+  job=$(unused "$log" "$@" "$model")
+  if [[ $cmd == local ]]; then
+    ids=$("${BASH_SOURCE[0]%/*}/../utils/gpus.py")
+    if [[ -n $ids ]]; then
+      options+=(--gpus "$ids")
+      IFS=, read -ra names <<<"$ids"
+      if ((jobs > ${#names[@]})); then
+        jobs=${#names[@]}
+        log "This machine has GPUs for $jobs of the $nj jobs that --nj asks for: $jobs run, each on a GPU of its own"
+      fi
+    fi
+    # The jobs share the cores; elsewhere, those of this machine say nothing.
+    cores=$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+    local -x OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > jobs ? cores / jobs : 1))}
   fi
-  run "${options[@]}" "JOB=1:$nj" "$log" speechprune "$@" --model "$model" --job "JOB/$nj"
+  run "${options[@]}" "$job=1:$jobs" "$log.$job.log" \
+    speechprune "$@" --model "$model" --job "$job/$jobs"
+}
+
+# unused WORD ...: a name for the job's number that stands in none of the words, since it is replaced wherever it does.
+unused() {
+  local name=JOB
+  while [[ $* == *"$name"* ]]; do
+    name+=_
+  done
+  echo "$name"
 }
 
 # run WORD ...: the job command with these words; detached, its job waits for the one submitted before.
@@ -58,7 +125,7 @@ run() {
     return
   fi
   after=$("${job_command[@]}" --depend "$after" "$@") || {
-    echo "${0##*/}: the rest was not submitted; submitted jobs go on:${submitted:- none}" >&2
+    echo "$PROGRAM: the rest was not submitted; submitted jobs go on:${submitted:- none}" >&2
     exit 1
   }
   submitted+=" $after"

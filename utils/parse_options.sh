@@ -9,7 +9,8 @@
 # read-only variables are none: they came from the environment or are not to be changed. `declare +x` above keeps an
 # option an option where the user's environment happens to hold the same name.
 # Values are stored as they are, never evaluated. A later option wins. --help and -h call `usage` once all options are
-# read, so that it can show them. Anything wrong is one line on stderr and exit status 2.
+# read, so that it can show them. Anything wrong is one line on stderr and exit status 2; it begins with PROGRAM where
+# that is set, as by a script that another calls for the user, else with the script's name.
 
 _parse_options() {
   local _name _known="" _valid="" _argument _option _value _help=false _leftover=""
@@ -65,7 +66,7 @@ _parse_options() {
 }
 
 _option_error() {
-  printf '%s: %s\n' "${0##*/}" "$1" >&2
+  printf '%s: %s\n' "${PROGRAM:-${0##*/}}" "$1" >&2
   exit 2
 }
 

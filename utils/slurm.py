@@ -14,7 +14,8 @@ names a failing one on stderr with the end of its log, and cancels all at SIGINT
   --retries N              submit failed jobs again, up to N times, when the others have ended
   --requeue                start a job again that is preempted, loses its node, is warned of its time limit or exits
                            with 75; the command has to go on where it was
-  --progress-command CMD   prints "DONE/EXPECTED", such as rows: shown, and fewer than expected at the end are a failure
+  --progress-command CMD   prints "DONE/EXPECTED", such as rows, and perhaps ", N failed": shown; fewer at the end than
+                           expected, or all failed, are a failure
   --depend ID[,ID]         start when these jobs have succeeded
   --detach                 submit, print the job's id and leave
   --die-with-parent        cancel when the calling process ends (Linux)
@@ -27,64 +28,18 @@ Exit status: 0, 1 when a job failed or could not be submitted, 2 for wrong usage
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import sys
 from pathlib import Path
 
-from run import die_with_parent
-from slurm_call import RefusedError, parse, prepare, submit
-from slurm_script import UsageError, spans
-from slurm_state import Run, Task, shown
-from slurm_watch import TAILS, Rows, Screen, Watch, tail_of
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # also where PYTHONSAFEPATH is set
 
-
-def status(words: list[str]) -> int:
-    """Print what is known about the arrays whose logs are below the folders."""
-    failed = 0
-    runs = [run for word in words or ["."] for run in below(Path(word))]
-    for run in runs:
-        failed += describe(run, run.look())
-    if not runs:
-        print(f"no arrays below {' '.join(words) or 'this folder'}")
-    return int(failed > 0)
-
-
-def below(folder: Path) -> list[Run]:
-    if not folder.is_dir():
-        raise UsageError(f"status: there is no folder {str(folder)!r}")
-    found = []
-    for root, folders, _ in os.walk(folder):
-        if ".slurm" in folders:
-            found += Run.find(Path(root, ".slurm").resolve())
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-    return found
-
-
-def describe(run: Run, tasks: list[Task]) -> int:
-    """Print one run; returns how many of its jobs failed, where all ended well 1 if rows are missing."""
-    groups: dict[str, list[Task]] = {}
-    for task in tasks:
-        groups.setdefault(task.state, []).append(task)
-    counts = ", ".join(
-        f"{len(groups[state])} {state}" for state in ("done", "running", "pending", "failed") if state in groups
-    )
-    rows = Rows(run)
-    complete, counted = rows.final(0) if len(groups.get("done", [])) == len(tasks) else (True, rows.ask())
-    print(f"{shown(run.job.log_pattern)}: job {' '.join(run.ids)}: {counts}" + (f", {counted}" if counted else ""))
-    for state in ("running", "pending"):
-        reasons: dict[str, list[int]] = {}
-        for task in groups.get(state, []):
-            reasons.setdefault(task.why or task.place.partition(" ")[2], []).append(task.index)
-        for reason, indices in reasons.items():
-            print(f"  {spans(indices)} {state}{': ' if state == 'pending' else ' '}{reason}")
-    for number, task in enumerate(groups.get("failed", [])):
-        run.note(task)
-        log = run.job.log_of(task.index)
-        tail = tail_of(log) if number < TAILS else ""
-        print(f"  {run.job.label(task.index)} ({task.place}) failed: {task.why}; log: {shown(log)}{tail}")
-    return len(groups.get("failed", [])) + (not complete)
+from jobs.call import RefusedError, parse, prepare, submit
+from jobs.processes import die_with_parent, note_signals
+from jobs.screen import Screen, shown
+from jobs.status import status
+from jobs.watch import Watch
+from jobs.words import UsageError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -93,7 +48,6 @@ def main(argv: list[str] | None = None) -> int:
     if words[:1] in (["--help"], ["-h"]):
         print(__doc__, end="")
         return 0
-    signals: list[int] = []
     try:
         if words[:1] == ["status"]:
             return status(words[1:])
@@ -102,14 +56,12 @@ def main(argv: list[str] | None = None) -> int:
             script = call.script(call.job.folder / f"{call.job.name}.dry-run")
             sys.stdout.buffer.write(script.encode(errors="surrogateescape"))
             return 0
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) != signal.SIG_IGN:  # ignored under nohup
-                signal.signal(number, lambda number, frame: signals.append(number))
+        signals = note_signals()
         if "die_with_parent" in call.own:
-            die_with_parent(signal.SIGTERM)
+            die_with_parent()
         run = prepare(call)
         try:
-            job = submit(call, run, call.indices)
+            job = submit(call, run, call.job.indices)
         except RefusedError:
             shutil.rmtree(run.folder)
             raise
@@ -119,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     except (RefusedError, OSError) as error:
         screen.say(str(error))
         return 1
-    jobs = f"{len(call.indices)} job{'s' * (len(call.indices) > 1)}"
+    jobs = f"{len(call.job.indices)} job{'s' * (len(call.job.indices) > 1)}"
     screen.say(f"{jobs} submitted as {job}; log: {shown(call.job.log_pattern)}")
     if "detach" in call.own and not signals:
         print(job)

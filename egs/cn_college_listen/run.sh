@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # CN-College-Listen: listening tests, the part above 60 s that the paper takes. `./run.sh --help` explains.
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
+CDPATH='' cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")"
 
 exec ../../local/sir.sh \
   --corpus cn_college_listen \

@@ -177,7 +177,7 @@ def train_mini(data: Path, out: Path, config: Path | None, parts: tuple[str, ...
 def progress(
     stage: str, source: Path, target: Path, config: Path | None, permute: str | None, mode: str | None
 ) -> None:
-    """Print how much of stage 2 or 3 is done, as DONE/EXPECTED recordings, or rows of all systems.
+    """Print how much of stage 2 or 3 is done, as DONE/EXPECTED recordings, or rows of all systems, and what failed.
 
     \b
     speechprune progress features CUTS DUMP
@@ -191,6 +191,6 @@ def progress(
         order = "CUTS DUMP" if stage == "features" else "DUMP EXP"
         raise click.UsageError(f"{target} is a file; the order is {order}")
     if config is None:
-        click.echo("{}/{} recordings".format(*count_recordings(source, target)))
+        click.echo(count_recordings(source, target))
     else:
         click.echo("{}/{} rows".format(*count_rows(source, target, config, permute, mode)))

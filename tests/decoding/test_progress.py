@@ -165,25 +165,26 @@ def claim(exp: Path, config: Path) -> None:
 
 
 def test_recordings(tmp_path):
-    cuts = make_corpus(tmp_path, 3, 0.5)
+    cuts = make_corpus(tmp_path, 3, 2.5)
     write_cuts(tmp_path / "cuts.jsonl.gz", cuts)
     paths = tmp_path / "cuts.jsonl.gz", tmp_path / "dump"
-    assert count_recordings(*paths) == (0, 3)
+    assert count_recordings(*paths) == (0, 3, 0)
     extract(tmp_path, shard="1/2")
-    assert count_recordings(*paths) == (2, 3)
+    assert count_recordings(*paths) == (2, 3, 0)
     Path(cuts[1].recording.sources[0].source).unlink()
     extract(tmp_path, shard="2/2")
-    assert count_recordings(*paths) == (3, 3)  # what cannot be read has its line
+    assert count_recordings(*paths) == (3, 3, 1)  # what cannot be read has its line
+    assert str(count_recordings(*paths)) == "3/3 recordings, 1 failed"
 
     cuts[0].custom["scenario"] = "lecture"
     write_cuts(tmp_path / "cuts.jsonl.gz", cuts)
-    assert count_recordings(*paths) == (2, 3)  # stage 2 would encode it again
+    assert count_recordings(*paths) == (2, 3, 1)  # stage 2 would encode it again
     extract(tmp_path)
-    assert count_recordings(*paths) == (3, 3)
+    assert count_recordings(*paths) == (3, 3, 1)
 
 
 def test_recordings_of_cuts_that_another_program_wrote(tmp_path):
-    cuts = make_corpus(tmp_path, 2, 0.5)
+    cuts = make_corpus(tmp_path, 2, 2.5)
     lines = [cut.to_dict() for cut in cuts]
     lines[0]["start"] = 0  # Lhotse makes it 0.0
     lines += [{"id": "broken", "type": "MonoCut"}, {"id": "other", "type": "MultiCut"}, lines[1]]
@@ -191,7 +192,7 @@ def test_recordings_of_cuts_that_another_program_wrote(tmp_path):
     (tmp_path / "cuts" / "cuts.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines) + "{\n")
     shutil.copytree(tmp_path / "cuts", tmp_path / "cuts.jsonl.gz")  # where `extract` looks
     extract(tmp_path)
-    assert count_recordings(tmp_path / "cuts", tmp_path / "dump") == (2, 2)
+    assert count_recordings(tmp_path / "cuts", tmp_path / "dump") == (2, 2, 0)
 
 
 def test_the_command_needs_neither_torch_nor_lhotse(stage):
@@ -204,7 +205,7 @@ for words in {words}:
 print(sorted({{"torch", "lhotse", "numpy", "transformers"}} & sys.modules.keys()))
 """
     result = subprocess.run([sys.executable, "-c", script], cwd=stage, capture_output=True, text=True, check=True)
-    assert result.stdout.splitlines() == ["{}/{} rows".format(*counted(stage)), "4/4 recordings", "[]"]
+    assert result.stdout.splitlines() == ["{}/{} rows".format(*counted(stage)), "4/4 recordings, 2 failed", "[]"]
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,20 @@ from helpers.shells import ROOT, bash
 
 # Records what it is called with, one line a call, and writes what the driver reads back.
 FAKE = """#!/usr/bin/env bash
-if [[ $1 == progress ]]; then printf '%s\\n' "$@" > "$CALLS.progress"; echo "${PROGRESS:-2/2} rows"; exit; fi
+if [[ $1 == progress ]]; then printf '%s\\n' "$@" > "$CALLS.progress"; echo "${PROGRESS:-2/2 rows}"; exit; fi
 printf '%s\\x1f' "$@" | sed 's/\\x1f$/\\n/' >> "$CALLS"
 printf '%s %s\\n' "$1" "${OMP_NUM_THREADS:-none}" >> "$CALLS.threads"
+printf '%s\\n' "${CUDA_VISIBLE_DEVICES-all}" >> "$CALLS.gpus"
 if [[ ${FAIL:-} == "$1" ]]; then echo "the reason"; exit 3; fi
 if [[ ${WAIT:-} == "$1" ]]; then while [[ ! -e go ]]; do sleep 0.1; done; fi
-if [[ ${SLEEP:-} == "$1" ]]; then echo $$ > "$CALLS.pid"; exec sleep 60; fi
+if [[ ${SLEEP:-} == "$1" ]]; then sleep 60 & echo "$! $$" > "$CALLS.pid"; wait; fi
 if [[ $1 == score ]]; then mkdir -p "$2"; printf '%s\\n' "| table of $2 |" "## More" "tables" > "$2/RESULTS.md"; fi
 """
+
+
+def write_program(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
 
 
 class Recipe:
@@ -35,10 +41,10 @@ class Recipe:
         shutil.copy(ROOT / "egs/mini_sir/run.sh", self.egs)
         bin_dir = folder / "bin"
         bin_dir.mkdir()
-        (bin_dir / "speechprune").write_text(FAKE)
-        (bin_dir / "speechprune").chmod(0o755)
+        write_program(bin_dir / "speechprune", FAKE)
         self.record = folder / "calls"
         self.env = {"PATH": f"{bin_dir}:{Path(sys.executable).parent}:{os.environ['PATH']}", "CALLS": str(self.record)}
+        self.env["CUDA_VISIBLE_DEVICES"] = ""  # whatever this machine has
 
     def run(self, *words: str, env: dict | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess:
         return bash(self.egs / "run.sh", *words, cwd=cwd or self.egs, env={**self.env, **(env or {})})

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-UNWANTED = {"SPEECHPRUNE_CMD", "OMP_NUM_THREADS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CDPATH"}
+UNWANTED = {"SPEECHPRUNE_CMD", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CDPATH"}
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in UNWANTED}
 
 

@@ -202,7 +202,7 @@ def test_rows_are_counted_after_the_array(recipe):
     assert result.returncode == 0
     assert result.stderr.endswith("3 / 3 jobs done, rows 3/3\n")
     late = """bash -c 'echo >> asked; echo "$(cat asked | wc -l)/2 rows"'"""  # as on a slow shared file system
-    assert recipe("--progress-command", late, "x.log", "bash", "-c", "sleep 1; rm asked").returncode == 0
+    assert recipe("--progress-command", late, "x.log", "bash", "-c", "sleep 1; rm -f asked").returncode == 0
     result = recipe("--progress-command", "echo many", "x.log", "true")
     assert result.returncode == 1
     assert "--progress-command does not say DONE/EXPECTED: /" in result.stderr

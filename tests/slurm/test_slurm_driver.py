@@ -40,7 +40,7 @@ def status(recipe: Recipe, stdout: str, cwd: Path) -> subprocess.CompletedProces
 def test_progress_is_asked_for_the_stage_and_a_shortfall_stops_the_driver(drivers):
     recipe = drivers()
     name = 'it\'s "my" model é'
-    result = recipe.run(*SLURM, "--model", f"hub/{name}", "--nj=1", env={"PROGRESS": "1/2"})
+    result = recipe.run(*SLURM, "--model", f"hub/{name}", "--nj=1", env={"PROGRESS": "1/2 rows"})
     assert result.returncode == 1
     assert "1 / 1 jobs done, but only 1/2 rows: " in result.stderr
     asked = ["progress", "features", "data/test/cuts.jsonl.gz", f"dump/{name}/test"]

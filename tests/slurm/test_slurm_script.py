@@ -126,15 +126,16 @@ def test_settings_of_the_user_of_the_checkout_and_of_a_call(offline):
 def modules() -> SimpleNamespace:
     """The modules behind utils/slurm.py."""
     sys.path.insert(0, str(UTILS))
-    found = {name: importlib.import_module(f"slurm_{name}") for name in ("call", "script", "state", "watch")}
+    names = ("array", "call", "controller", "screen", "watch", "words")
+    found = {name: importlib.import_module(f"jobs.{name}") for name in names}
     sys.path.remove(str(UTILS))
     return SimpleNamespace(**found)
 
 
 def test_numbers_as_slurm_writes_them(modules):
-    script = modules.script
-    assert script.spans([1, 2, 3, 7, 9, 10]) == "1-3,7,9-10"
-    assert script.numbers_of("1-7:3,9,11-12%2") == [1, 4, 7, 9, 11, 12]
+    words = modules.words
+    assert words.spans([1, 2, 3, 7, 9, 10]) == "1-3,7,9-10"
+    assert words.numbers_of("1-7:3,9,11-12%2") == [1, 4, 7, 9, 11, 12]
 
 
 @pytest.mark.parametrize(
@@ -161,24 +162,24 @@ def test_numbers_as_slurm_writes_them(modules):
     ],
 )
 def test_what_a_record_of_slurm_means(modules, code, restarts, record, expected):
-    verdict = modules.state.judge(code, restarts, record, settled="Restarts" in record)
+    verdict = modules.controller.judge(code, restarts, record, settled="Restarts" in record)
     assert verdict[0] == expected[0]
     assert expected[1] in verdict[1]
 
 
 def test_an_exit_file_that_is_late_is_waited_for(modules):
     record = {"JobState": "COMPLETED", "EndTime": time.strftime("%Y-%m-%dT%H:%M:%S")}
-    assert modules.state.judge(None, 0, record, settled=False)[0] == "running"
+    assert modules.controller.judge(None, 0, record, settled=False)[0] == "running"
 
 
 def test_many_interrupted_jobs_are_few_lines(modules, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     call = modules.call.parse(["JOB=1:500", "x.JOB.log", "true"])
-    run = modules.state.Run.create(call.job, call.indices, [])
-    watch = modules.watch.Watch(call, run, [], modules.watch.Screen("slurm.py"))
+    run = modules.array.Run.create(call.job, [])
+    watch = modules.watch.Watch(call, run, [], modules.screen.Screen("slurm.py"))
     for restarts in (1, 1, 2):
         watch.tasks = [
-            modules.state.Task(job, "pending", "BeginTime", f"7_{job}", restarts=restarts)
+            modules.array.Task(job, "pending", "BeginTime", f"7_{job}", restarts=restarts)
             for job in (*range(1, 401), 500)
         ]
         watch.report(silent=False)

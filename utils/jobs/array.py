@@ -12,38 +12,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
-import signal
-import subprocess
 import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from slurm_script import EXIT_AGAIN, Job, numbers_of, spans
+from .controller import NO_TASK, WAITING, ask, judge
+from .script import Job
+from .words import numbers_of, spans
 
-WAITING = {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
-ENDED = {
-    "BOOT_FAIL": "its node did not start",
-    "CANCELLED": "",
-    "COMPLETED": "",
-    "DEADLINE": "its deadline has passed",
-    "FAILED": "",
-    "NODE_FAIL": "its node failed",
-    "OUT_OF_MEMORY": "give more --mem",
-    "PREEMPTED": "--requeue starts such tasks again",
-    "REVOKED": "",
-    "TIMEOUT": "give more --time, or --requeue to a command that goes on where it was",
-}
-# Reasons of a pending job that waiting does not cure; those of Slurm's limits on one job have many names.
-DOOMED = re.compile(
-    "AccountNotAllowed|BadConstraints|DependencyNeverSatisfied|InvalidAccount|InvalidQOS|PartitionNodeLimit"
-    "|PartitionTimeLimit|QOSNotAllowed|.*Per(Job|Node)(Limit)?|QOSMin.*"
-)
 ORDINARY = {"None", "BeginTime", "Dependency", "JobArrayTaskLimit", "Licenses", "Priority", "Prolog", "Resources"}
-NO_TASK = 0xFFFFFFFE  # stands for all tasks that were cancelled before they started
 SETTLE_SECONDS = 5.0  # between a task's exit file and its end in Slurm's books, which hold the cause
-SHARE_SECONDS = 30.0  # between the end of a task and the arrival of its exit file on a slow shared file system
 
 
 @dataclass(frozen=True)
@@ -68,16 +47,17 @@ class Run:
     """One call: its folder and what run.json holds."""
 
     def __init__(self, folder: Path, facts: dict) -> None:
-        self.folder, self.facts, self.job = folder, facts, Job(**facts["job"])
-        self.indices = numbers_of(facts["indices"])
+        self.folder, self.facts = folder, facts
+        self.job = Job(**facts["job"], indices=numbers_of(facts["indices"]))
         self.exits: dict[int, tuple[int, int, float]] = {}  # code, restarts, when it was first seen here
         self.noted: dict[int, list[str]] = {}  # job id, cause
 
     @classmethod
-    def create(cls, job: Job, indices: list[int], progress: list[str]) -> Run:
+    def create(cls, job: Job, progress: list[str]) -> Run:
         job.folder.mkdir(parents=True, exist_ok=True)
-        facts = {"job": asdict(job), "indices": spans(indices), "time": time.time(), "submissions": []}
-        facts |= {"progress": progress}
+        words = asdict(job)
+        facts = {"indices": spans(words.pop("indices")), "job": words, "progress": progress, "submissions": []}
+        facts["time"] = time.time()
         return cls(Path(tempfile.mkdtemp(prefix=f"{job.name}.", dir=job.folder)), facts)
 
     @classmethod
@@ -132,7 +112,7 @@ class Run:
 
     @property
     def complete(self) -> bool:
-        return all(self.exits.get(index, (1,))[0] == 0 for index in self.indices)
+        return all(self.exits.get(index, (1,))[0] == 0 for index in self.job.indices)
 
     def look(self) -> list[Task]:
         """The state of every job, as of now."""
@@ -142,7 +122,7 @@ class Run:
     def tasks(self, records: dict[tuple[str, int], dict] | None) -> list[Task]:
         """The state of every job, from the files and what `ask` returned; None where the controller did not answer."""
         owner = {index: job for job, text in self.facts["submissions"] for index in numbers_of(text)}
-        return [self.task(index, owner.get(index, "?"), records) for index in self.indices]
+        return [self.task(index, owner.get(index, "?"), records) for index in self.job.indices]
 
     def task(self, index: int, job: str, records: dict[tuple[str, int], dict] | None) -> Task:
         code, restarts, seen = self.exits.get(index, (None, 0, 0.0))
@@ -167,100 +147,8 @@ class Run:
             write(self.folder / f"failed.{task.index}", f"{task.place.partition('_')[0]}\n{task.why}\n")
 
 
-def judge(code: int | None, restarts: int, record: dict, settled: bool) -> tuple[str, str, bool]:
-    """State, reason and worth of another try of a task that did not exit with 0, by its exit file and Slurm's record.
-
-    ``settled``: the exit file is there for so long that Slurm's word on the cause is not waited for any more.
-    """
-    state, reason = record.get("JobState", ""), record.get("Reason", "None")
-    if int(record.get("Restarts", 0)) > restarts:
-        code = None  # of an earlier start
-    if state in WAITING:
-        if DOOMED.fullmatch(reason):
-            return "failed", f"it can never start: Slurm says {reason}", False
-        return "pending", reason, False
-    if not state:
-        known = "it left no exit code, and Slurm does not know it any more" if code is None else exit_text(code)
-        return "failed", known, True
-    if state not in ENDED:
-        return ("failed", exit_text(code), True) if code is not None and settled else ("running", "", False)
-    if state == "COMPLETED" and code is None:
-        if age(record) < SHARE_SECONDS:
-            return "running", "", False
-        return "failed", "Slurm says COMPLETED, but no exit code came: does its node see the folder of the log?", True
-    if code is None:
-        plain, _, number = record.get("ExitCode", "0:0").partition(":")
-        code = int(plain) if number in ("", "0") else 128 + int(number)
-    cause = [exit_text(code)] if code else []
-    if state != "FAILED":
-        details = [text for text in ("" if reason == "None" else reason, ENDED[state]) if text]
-        cause.append(f"Slurm says {state}" + (f" ({', '.join(details)})" if details else ""))
-    return "failed", ", ".join(cause) or f"Slurm says {state} ({reason})", state != "CANCELLED"
-
-
-def exit_text(code: int) -> str:
-    if code == EXIT_AGAIN:
-        return f"exit code {code} (asks to be started again; see --requeue)"
-    try:
-        return f"exit code {code}" + (f" (signal {code - 128}, {signal.strsignal(code - 128)})" if code > 128 else "")
-    except ValueError:  # no such signal
-        return f"exit code {code}"
-
-
-def age(record: dict) -> float:
-    """Seconds since the end of a job."""
-    try:
-        return time.time() - time.mktime(time.strptime(record["EndTime"], "%Y-%m-%dT%H:%M:%S"))
-    except (KeyError, ValueError):
-        return SHARE_SECONDS
-
-
-def ask(jobs: list[str]) -> dict[tuple[str, int], dict] | None:
-    """What the controller says about arrays: {(id, index): fields}; None when it does not answer."""
-    records = {}
-    # Without a limit on the length of a list of task numbers, and with times as `age` reads them.
-    environment = {**os.environ, "SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "standard"}
-    for job in jobs:
-        command = ["scontrol", "-o", "show", "job", job]
-        options = {"env": environment, "capture_output": True, "text": True, "errors": "replace", "timeout": 60}
-        try:
-            answer = subprocess.run(command, **options)  # noqa: S603
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        if answer.returncode and "Invalid job id" not in answer.stderr:
-            return None
-        for line in answer.stdout.splitlines():
-            fields = dict(reversed(re.findall(r"(\S+?)=(\S*)", line)))  # of two the first: a path may hold "="
-            for index in numbers_of(fields.get("ArrayTaskId", "")):
-                records[job, index] = fields
-    return records
-
-
-def cancel(targets: list[str]) -> str:
-    """scancel; returns what went wrong, after some tries."""
-    answer = ""
-    for _ in range(3 if targets else 0):
-        try:
-            done = subprocess.run(["scancel", *targets], capture_output=True, text=True, timeout=60)  # noqa: S603, S607
-        except (OSError, subprocess.TimeoutExpired) as error:
-            answer = str(error)
-        else:
-            if done.returncode == 0:
-                return ""
-            answer = done.stderr.strip()
-        time.sleep(1)
-    return answer
-
-
 def write(path: Path, text: str) -> None:
     """Appears by rename."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.write_text(text, encoding="utf-8")
     fresh.replace(path)
-
-
-def shown(path: str | Path) -> str:
-    """Relative to the current directory where it is below it."""
-    with contextlib.suppress(ValueError):
-        return str(Path(path).relative_to(Path.cwd()))
-    return str(path)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from slurm_script import Config, Job, UsageError, dashed, read_config, spans
-from slurm_state import Run, shown
+from .array import Run
+from .controller import in_books
+from .progress import command_words
+from .screen import shown
+from .script import Job
+from .settings import Config, dashed, read_config
+from .words import UsageError, Words, spans
 
 FLAGS = {"requeue", "detach", "die_with_parent", "dry_run"}
 OWN = FLAGS | {"config", "max_jobs_run", "retries", "progress_command", "depend"}
@@ -28,7 +32,6 @@ class Call:
     """The words of a command line."""
 
     job: Job
-    indices: list[int]
     config: Config
     given: dict[str, str]  # options that slurm.conf maps
     own: dict[str, str]
@@ -50,7 +53,7 @@ class Call:
         return [*words, f"--chdir={self.job.directory}", f"--output={self.job.output()}", "--open-mode=append"]
 
     def script(self, folder: Path) -> str:
-        return self.job.script(folder, self.flags(self.indices), self.config, "requeue" in self.own)
+        return self.job.script(folder, self.flags(self.job.indices), self.config, "requeue" in self.own)
 
 
 def parse(words: list[str]) -> Call:
@@ -63,39 +66,19 @@ def parse(words: list[str]) -> Call:
         if name not in OWN and name not in config.options:
             valid = " ".join(f"--{dashed(name)}" for name in sorted(OWN | set(config.options)))
             raise UsageError(f"--{dashed(name)} is unknown; the valid options are: {valid}")
-    variable, indices = None, [1]
-    if words and re.match(r"[A-Za-z_]\w*=", words[0]):
-        if match := re.fullmatch(r"(\w+)=([0-9]+)(?::([0-9]+))?", words[0]):
-            variable, indices = match[1], list(range(int(match[2]), int(match[3] or match[2]) + 1))
-        if not match or not indices:
-            raise UsageError(f"{words[0]!r} is not a range of jobs; write JOB=1:8 or JOB=3")
-        words = words[1:]
-    if len(words) < 2:
-        raise UsageError("give a log file and a command; see --help")
-    log, *command = words
-    if len(indices) > 1 and variable not in log:
-        raise UsageError(f"log {log!r} does not contain {variable}: {len(indices)} jobs would write the same file")
+    said = Words.read(words)
     directory = str(Path.cwd())
-    root = "/" if Path(log).is_absolute() else directory
-    job = Job(directory, os.path.normpath(log).lstrip("/"), root, variable, command)
-    call = Call(job, indices, config, given, own, progress_words(own.get("progress_command", "")))
-    call.flags(indices)
+    root = "/" if Path(said.log).is_absolute() else directory
+    log = os.path.normpath(said.log).lstrip("/")
+    job = Job(said.variable, said.indices, log, said.command, directory, root)
+    call = Call(job, config, given, own, command_words(own.get("progress_command", "")))
+    call.flags(job.indices)
     call.number("retries", 0)
     if "detach" in own and "retries" in own:
         raise UsageError("--retries needs a call that waits; leave out --detach")
     if not re.fullmatch(r"\d+(,\d+)*", own.get("depend", "0")):
         raise UsageError(f"--depend: {own['depend']!r} is not the id of a job, or several separated by commas")
     return call
-
-
-def progress_words(text: str) -> list[str]:
-    """The command, found now: `status` may be called where the PATH is another."""
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise UsageError(f"--progress-command: {error}: {text!r}") from None
-    found = shutil.which(words[0]) if words else None
-    return [str(Path(found).absolute()), *words[1:]] if found else words
 
 
 def split_options(words: list[str]) -> tuple[dict[str, str], list[str]]:
@@ -128,9 +111,9 @@ def prepare(call: Call) -> Run:
     for job in filter(None, call.own.get("depend", "").split(",")):
         if not in_books(job):  # Slurm itself takes an id that it does not know for one that has succeeded
             raise RefusedError(f"--depend {job}: Slurm does not know this job (any more); leave it out if it succeeded")
-    logs = {call.job.log_of(index) for index in call.indices}
+    logs = {call.job.log_of(index) for index in call.job.indices}
     for earlier in Run.find(call.job.folder):
-        if not logs & {earlier.job.log_of(index) for index in earlier.indices}:
+        if not logs & {earlier.job.log_of(index) for index in earlier.job.indices}:
             continue
         alive = [task for task in earlier.look() if task.state in ("pending", "running")]
         if alive:
@@ -139,19 +122,12 @@ def prepare(call: Call) -> Run:
                 f"{alive[0].state}; wait for it, or type: scancel {' '.join(earlier.ids)}"
             )
         shutil.rmtree(earlier.folder, ignore_errors=True)
-    run = Run.create(call.job, call.indices, call.progress)
+    run = Run.create(call.job, call.progress)
     (run.folder / "script.sh").write_text(call.script(run.folder), encoding="utf-8", errors="surrogateescape")
     for log in logs:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.unlink(missing_ok=True)  # the tasks append: a task that starts again must not lose its first log
     return run
-
-
-def in_books(job: str) -> bool:
-    try:
-        return subprocess.run(["scontrol", "show", "job", job], capture_output=True).returncode == 0  # noqa: S603, S607
-    except OSError:
-        return False
 
 
 def submit(call: Call, run: Run, indices: list[int]) -> str:

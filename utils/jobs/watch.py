@@ -2,126 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import re
-import shlex
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
-from slurm_call import Call, RefusedError, submit
-from slurm_script import spans
-from slurm_state import Run, Task, ask, cancel, shown
+from .array import Run, Task
+from .call import Call, RefusedError, submit
+from .controller import ask, cancel
+from .logs import tail_of
+from .progress import Progress
+from .screen import Screen, shown
+from .words import spans
 
 POLL_SECONDS = 0.1, 3.0
 FIRST_SECONDS = 2.0  # before the first question to the controller
 ASK_SECONDS = 10.0  # between two ...
 SOON_SECONDS = 1.0  # ... while a task has ended badly and Slurm is about to say why
 CANCEL_SECONDS = 60.0  # as long as cancelled tasks may take to end
-COUNT_SECONDS = 30.0  # between calls of the progress command, or ...
-COUNT_SHARE = 0.1  # ... longer, so that it runs for this share of the time at most
-LATE_SECONDS = 10.0  # within which the last rows arrive on a slow shared file system
-LINE_SECONDS = 10.0  # between lines of progress where there is no terminal
 TAILS = 10  # failing jobs whose log is shown
-TAIL_LINES, TAIL_BYTES = 15, 65536
-
-
-def tail_of(log: Path) -> str:
-    """What a log ends with, as the end of a message; without the lines that the batch script writes."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - TAIL_BYTES))
-            lines = file.read().decode("utf-8", "replace").rstrip().split("\n")
-    except OSError as error:
-        return f", which cannot be read here: {error.strerror}"
-    starts = [number for number, line in enumerate(lines) if line.startswith("# Started at ")]
-    lines = lines[starts[-1] + 2 if starts else 0 :]
-    lines = [line for line in lines if not line.startswith(("# Accounting: ", "# Ended (code "))] or ["(no output)"]
-    # Of a progress bar, which writes over itself, only the last state.
-    return ", which ends:" + "".join("\n    " + line.rstrip("\r").rsplit("\r", 1)[-1] for line in lines[-TAIL_LINES:])
-
-
-class Screen:
-    """Messages on stderr, and one line of progress: rewritten on a terminal, elsewhere now and then a new one."""
-
-    def __init__(self, name: str) -> None:
-        self.name, self.live, self.last, self.time = name, sys.stderr.isatty(), "", time.monotonic()
-
-    def say(self, message: str) -> None:
-        """A reader that has gone away must not end the jobs."""
-        with contextlib.suppress(OSError):
-            clear = b"\r\x1b[K" if self.live else b""
-            sys.stderr.buffer.write(clear + os.fsencode(f"{self.name}: {message}\n"))
-            sys.stderr.buffer.flush()
-        self.last = ""
-
-    def status(self, line: str) -> None:
-        now = time.monotonic()
-        if self.live:
-            with contextlib.suppress(OSError):
-                width = os.get_terminal_size(2).columns
-                sys.stderr.write(f"\r\x1b[K{line[: width - 1]}")
-                sys.stderr.flush()
-        elif line != self.last and now - self.time >= LINE_SECONDS:
-            self.say(line)
-            self.last, self.time = line, now
-
-
-class Rows:
-    """What --progress-command says, asked in the background."""
-
-    def __init__(self, run: Run) -> None:
-        self.command, self.directory = run.facts.get("progress", []), run.job.directory
-        self.text, self.process, self.asked, self.next = "", None, 0.0, 0.0
-
-    def poll(self) -> str:
-        """The last answer, such as "31022/40960 rows", or ""."""
-        now = time.monotonic()
-        if self.process and self.process.poll() is not None:
-            self.text = self.take()
-            self.next = max(self.asked + COUNT_SECONDS, now + (now - self.asked) / COUNT_SHARE)
-        if self.command and not self.process and now >= self.next:
-            self.start()
-        return self.text
-
-    def start(self) -> None:
-        self.asked = self.next = time.monotonic()
-        files = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        with contextlib.suppress(OSError):
-            self.process = subprocess.Popen(self.command, **files, text=True, cwd=self.directory)  # noqa: S603
-
-    def take(self) -> str:
-        lines = self.process.communicate()[0].splitlines() if self.process else []
-        self.process = None
-        return lines[0].strip() if lines and re.search(r"\d+/\d+", lines[0]) else ""
-
-    def ask(self) -> str:
-        """The answer of now."""
-        if not self.command:
-            return ""
-        if self.process:
-            self.process.kill()
-            self.take()
-        self.start()
-        return self.take()
-
-    def final(self, patience: float = LATE_SECONDS) -> tuple[bool, str]:
-        """Whether all is there, and what to say about it. ``patience``: seconds to wait for what is not."""
-        if not self.command:
-            return True, ""
-        deadline = time.monotonic() + patience
-        while True:
-            text = self.ask()
-            if not (match := re.search(r"(\d+)/(\d+)", text)):
-                return False, f"but --progress-command does not say DONE/EXPECTED: {shlex.join(self.command)}"
-            if int(match[1]) >= int(match[2]):
-                return True, text
-            if time.monotonic() >= deadline:
-                return False, f"but only {text}: a job that was killed for memory may have exited with 0; see the logs"
-            time.sleep(patience / 4)
 
 
 class Watch:
@@ -130,7 +27,7 @@ class Watch:
     def __init__(self, call: Call, run: Run, signals: list[int], screen: Screen) -> None:
         self.call, self.run, self.signals, self.screen = call, run, signals, screen
         self.retries = call.number("retries", 0) or 0
-        self.rows = Rows(run)
+        self.rows = Progress(run.facts["progress"], run.job.directory)
         self.failed: dict[int, Task] = {}
         self.tasks: list[Task] = []
         self.remarked: set[str] = set()
@@ -138,7 +35,7 @@ class Watch:
 
     def follow(self) -> int:
         delay, due, soon = POLL_SECONDS[0], time.monotonic() + FIRST_SECONDS, False
-        self.tasks = [Task(index, "pending", "submitted") for index in self.run.indices]
+        self.tasks = [Task(index, "pending", "submitted") for index in self.run.job.indices]
         while not self.signals:
             news = self.run.read()
             if news or time.monotonic() >= due:
