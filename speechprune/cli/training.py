@@ -1,4 +1,4 @@
-"""Commands that make a speech LLM of published parts."""
+"""Commands that make speech LLMs: the mini model from nothing, others of published parts."""
 
 from __future__ import annotations
 
@@ -15,6 +15,27 @@ if TYPE_CHECKING:
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _encoder = click.option("--encoder", required=True, metavar="NAME", help="A Whisper: hub name or folder.")
 _llm = click.option("--llm", required=True, metavar="NAME", help="A causal LLM: hub name or folder.")
+
+
+@command
+@click.argument("data", type=PATH)
+@click.argument("out", type=PATH)
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="YAML; defaults stand in speechprune/training/mini/config.py.",
+)
+@click.option("--part", "parts", multiple=True, help="Only this part; may be given several times.")
+def train_mini(data: Path, out: Path, config: Path | None, parts: tuple[str, ...]) -> None:
+    """Train a mini speech LLM on DATA (prepared sets train, train_text, dev); OUT/model is the result."""
+    from speechprune.training.mini.config import TrainConfig
+    from speechprune.training.mini.train import PARTS, MiniTrainer
+    from speechprune.training.settings import read_settings
+
+    if unknown := [part for part in parts if part not in PARTS]:
+        raise ValueError(f"unknown part {unknown[0]!r}; choose from: {', '.join(PARTS)}")
+    settings = read_settings(TrainConfig, config) if config else TrainConfig()
+    MiniTrainer(settings, data, out).run(parts or PARTS)
 
 
 @command
