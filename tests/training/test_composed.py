@@ -174,7 +174,7 @@ def _run_part(folder, part, out):
 )
 def test_a_part_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(made, part, appears, result):
     out = made / f"killed-{part}"
-    shutil.copytree(made / "out", out, ignore=shutil.ignore_patterns("model", "delta", "*.done"))
+    shutil.copytree(made / "out", out, ignore=shutil.ignore_patterns("model", "delta", "*.done", "*.settings.json"))
     names = {"speech": ["speech"], "align": ["align"], "read": ["lora.safetensors"]}[part]
     for name in names:
         shutil.rmtree(out / name) if (out / name).is_dir() else (out / name).unlink()
@@ -211,6 +211,14 @@ def test_jobs_share_the_speech_and_resume_their_own(made):
     whole = {row.number: row.words for row in composer(made)._rows("train")}
     shared = {row.number: row.words for row in composer(made, out=out.name)._rows("train")}
     assert all(shared[number] == whole[number] for number in whole.keys() & shared.keys())
+
+
+def test_what_was_made_with_other_settings_is_not_taken_up(made):
+    other = replace(CONFIG, align=replace(CONFIG.align, lr=7.0))
+    with pytest.raises(ValueError, match=r"align.settings.json: what is there was made with align .*; give another"):
+        composer(made, other).run(["align"])
+    with pytest.raises(ValueError, match=r"speech.settings.json: .* made with seed 3, now it is 4"):
+        composer(made, replace(CONFIG, seed=4)).run(["speech"])
 
 
 def test_accuracy_against_hours_is_written(made):

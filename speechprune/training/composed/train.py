@@ -28,7 +28,7 @@ from speechprune.training.composed.speech import Studio
 from speechprune.training.composed.states import Listener, Row, Store, check_disk, read_rows, store
 from speechprune.training.composed.tower import Upper, build_tower
 from speechprune.training.optimisation import quick_dtype
-from speechprune.training.parts import run_part
+from speechprune.training.parts import keep_settings, run_part
 from speechprune.tts import get_engine
 
 PARTS = ("text", "speech", "align", "read", "export")
@@ -69,10 +69,27 @@ class Composer:
     def run(self, names: Sequence[str] = PARTS, shard: Shard | None = None) -> None:
         """Do ``names``; ``shard``: this job's share, of the part "speech" alone."""
         for name in names:
+            keep_settings(self.out / f"{name}.settings.json", self._settings(name))
             if name == "speech":
                 self._speech(shard or Shard(1, 1))
             else:
                 run_part(name, self.out / f"{name}.done", getattr(self, f"_{name}"))
+
+    def _settings(self, name: str) -> dict:
+        """What the part depends on; hours may be added to what is there."""
+        config = asdict(self.config)
+        hours = {key: config["speech"].pop(key) for key in ("hours", "dev_hours")}
+        known = {"seed": self.config.seed, "encoder": self._fingerprints["encoder"]}
+        if name in ("text", "speech"):
+            return known | {key: config[key] for key in ("text", "speech")}
+        sections = {key: config[key] for key in PARTS[2 : PARTS.index(name) + 1] if key in config}
+        for section in sections.values():
+            section.pop("checkpoint_minutes")
+        return known | {"llm": self._fingerprints["llm"], **hours, **sections}
+
+    @cached_property
+    def _fingerprints(self) -> dict[str, str]:
+        return {"encoder": self._encoder.fingerprint(), "llm": self._llm.fingerprint()}
 
     def _text(self) -> dict:
         engine, speech = get_engine(self.config.speech.engine), self.config.speech
