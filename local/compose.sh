@@ -14,6 +14,7 @@ declare +x \
   out="" \
   text="" \
   voices="" \
+  from_delta="" \
   config=conf/compose.yaml \
   device=auto
 
@@ -44,6 +45,7 @@ show_own_options() {
     out "$out" "folder for everything that is made" \
     text "$text" "file of sentences to speak as well" \
     voices "$voices" "file with the names of the voices to choose from, one a line" \
+    from-delta "$from_delta" "folder of a delta of these parts that alignment goes on from" \
     config "$config" "how much of what, and how it is trained" \
     device "$device" "auto, cpu, cuda, ..."
   show_job_options "stage 1" "stage 1"
@@ -61,7 +63,7 @@ check_job_options
 need_speechprune
 
 composed=(speechprune train-composed "$out" --encoder "$encoder" --llm "$llm" --config "$config" --device "$device")
-composed+=(${text:+--text "$text"} ${voices:+--voices "$voices"})
+composed+=(${text:+--text "$text"} ${voices:+--voices "$voices"} ${from_delta:+--from-delta "$from_delta"})
 
 if wanted 0; then
   log "Stage 0: text: $encoder, $llm -> $out/voices.json, $out/text"

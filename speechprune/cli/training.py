@@ -45,6 +45,7 @@ def train_mini(data: Path, out: Path, config: Path | None, parts: tuple[str, ...
 @click.option("--config", type=_FILE, help="YAML; defaults stand in speechprune/training/composed/config.py.")
 @click.option("--text", "texts", multiple=True, type=_FILE, help="Sentences to speak; may be given several times.")
 @click.option("--voices", type=_FILE, help="Names of the voices to choose from, one a line; by default all.")
+@click.option("--from-delta", "start", type=PATH, help="A delta of these parts that alignment goes on from.")
 @click.option("--part", "parts", multiple=True, help="Only this part; may be given several times.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
 @with_job
@@ -55,6 +56,7 @@ def train_composed(
     config: Path | None,
     texts: tuple[Path, ...],
     voices: Path | None,
+    start: Path | None,
     parts: tuple[str, ...],
     device: str,
     shard: Shard,
@@ -70,7 +72,7 @@ def train_composed(
     if unknown := [part for part in parts if part not in PARTS]:
         raise ValueError(f"unknown part {unknown[0]!r}; choose from: {', '.join(PARTS)}")
     settings = read_settings(ComposeConfig, config) if config else ComposeConfig()
-    Composer(settings, encoder, llm, out, texts, voices, device).run(parts or PARTS, shard)
+    Composer(settings, encoder, llm, out, texts, voices, device, start).run(parts or PARTS, shard)
 
 
 @command

@@ -51,7 +51,7 @@ def test_all_stages_in_order_with_speech_in_jobs(recipe):
 
 
 def test_parts_and_files_are_options(recipe):
-    options = ("--text", "a b.txt", "--voices", "cast.txt")
+    options = ("--text", "a b.txt", "--voices", "cast.txt", "--from-delta", "delta")
     result = recipe.run("--encoder", "w/", "--llm=/l/m", *options, "--stage", "2", "--stop-stage", "2", "--out", "x y")
     assert result.returncode == 1  # the fake writes no accuracy.md
     assert recipe.recorded() == [call("align", encoder="w/", llm="/l/m", out="x y", options=options)]

@@ -21,6 +21,7 @@ from speechprune.common.files import Shard
 from speechprune.models import SpeechLLM
 from speechprune.training.composed.config import AlignConfig, ComposeConfig, ReadConfig, SpeechConfig, TextConfig
 from speechprune.training.composed.delta import compose, quantise, unpack
+from speechprune.training.composed.parts import load_llm, open_llm
 from speechprune.training.composed.read import Ears
 from speechprune.training.composed.speech import Studio
 from speechprune.training.composed.states import Store
@@ -59,9 +60,9 @@ def made(tmp_path_factory):
     return folder
 
 
-def composer(folder, config=CONFIG, out="out"):
+def composer(folder, config=CONFIG, out="out", start=None):
     parts = (str(folder / "tiny-whisper"), str(folder / "tiny-llama"))
-    return Composer(config, *parts, folder / out, [folder / "text.txt"], folder / "voices.txt", "cpu")
+    return Composer(config, *parts, folder / out, [folder / "text.txt"], folder / "voices.txt", "cpu", start)
 
 
 @pytest.fixture
@@ -116,6 +117,21 @@ def test_delta_goes_back_onto_its_parts_as_it_was(made, tmp_path):
     card = (made / "out/delta/README.md").read_text() + (made / "out/delta/delta.json").read_text()
     assert str(made) not in card
     assert "Random weights." in card
+
+
+def test_alignment_goes_on_from_a_delta(made):
+    """Hardly trained any more, the upper part is the delta's; layers that do not fit are named."""
+    out = made / "further"
+    out.mkdir()
+    (out / "speech").symlink_to(made / "out/speech")
+    still = replace(CONFIG, align=replace(CONFIG.align, points=(1.0,), passes=0.01, lr=1e-9))
+    composer(made, still, out.name, made / "out/delta").run(["align"])
+    ours, theirs = (load_file(folder / "align/1.safetensors") for folder in (out, made / "out"))
+    for name, tensor in theirs.items():
+        torch.testing.assert_close(ours[name], tensor, atol=0.02, rtol=0.02)  # 8 bits
+    wide = replace(CONFIG, align=replace(CONFIG.align, new_layers=2))
+    with pytest.raises(ValueError, match=r"delta: its layers are {'new_layers': 1}, the configuration says"):
+        composer(made, wide, "wide", made / "out/delta")._go_on(None, *load_llm(open_llm(made / "tiny-llama")))
 
 
 def test_eight_bits_cost_half_a_step_of_the_largest_weight_of_a_row():

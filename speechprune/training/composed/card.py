@@ -46,7 +46,9 @@ def write_card(facts: Mapping) -> str:
         new_layers=facts["new_layers"],
         lora=f", low-rank updates (LoRA, rank {training['read']['rank']}) of the LLM" if training["read"] else "",
         note=f"{training['note']}\n" if training["note"] else "",
-        data=_lines(training["data"]),
+        data=_lines(
+            training["data"] | ({"went on from a delta of": began} if (began := training["began_with"]) else {})
+        ),
         results=_lines(training["align"] | {f"reading: {k}": v for k, v in training["read"].items()}),
     )
 

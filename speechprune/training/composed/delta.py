@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
-from transformers import WhisperFeatureExtractor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, WhisperFeatureExtractor
 
 from speechprune.common.files import atomic_write
 from speechprune.common.reading import read_json
+from speechprune.models.loading import ModelFolder
 from speechprune.training.composed.card import write_card
 from speechprune.training.composed.export import assemble, merge_lora, save_model
 from speechprune.training.composed.parts import (
@@ -105,12 +106,9 @@ def compose(delta: Path, encoder: str, llm: str, out: Path) -> None:
     """
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise FileExistsError(f"{out} is there already; remove it, or give another folder")
-    facts = read_json(delta / _TABLE, way_out="give the folder of a delta")
     encoder_folder, llm_folder = open_encoder(encoder), open_llm(llm)
     model, tokenizer = load_llm(llm_folder)
-    tower = build_tower(encoder_folder.path, 0)
-    Part(**facts["encoder"]).check(describe_encoder(encoder_folder, tower), "--encoder")
-    Part(**facts["llm"]).check(describe_llm(llm_folder, model, tokenizer), "--llm")
+    facts = read_facts(delta, encoder_folder, llm_folder, model, tokenizer)
     tower = build_tower(encoder_folder.path, facts["new_layers"])
     upper = new_upper(tower, facts["unfrozen"], facts["new_layers"], model.get_input_embeddings().weight.shape[1])
     put_back(upper, read_upper(delta), facts)
@@ -118,6 +116,21 @@ def compose(delta: Path, encoder: str, llm: str, out: Path) -> None:
     extractor = WhisperFeatureExtractor.from_pretrained(encoder_folder.path)
     tokenizer = with_audio_token(tokenizer)
     save_model(assemble(tower, upper, model, tokenizer), tokenizer, extractor, out)
+
+
+def read_facts(
+    delta: Path,
+    encoder: ModelFolder,
+    llm: ModelFolder,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+) -> dict:
+    """What ``delta.json`` says, of a delta that belongs to these parts. ValueError where it does not."""
+    facts = read_json(delta / _TABLE, way_out="give the folder of a delta")
+    found = describe_encoder(encoder, build_tower(encoder.path, 0)), describe_llm(llm, model, tokenizer)
+    for kind, part in zip(("encoder", "llm"), found, strict=True):
+        Part(**facts[kind]).check(part, f"--{kind}")
+    return facts
 
 
 def read_upper(delta: Path) -> dict[str, Tensor]:

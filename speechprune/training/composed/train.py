@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import logging
 import shutil
@@ -13,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from transformers import PreTrainedModel, WhisperFeatureExtractor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, WhisperFeatureExtractor
 
 from speechprune.common.files import Shard
 from speechprune.common.reading import read_json
 from speechprune.models.loading import pick_device
 from speechprune.training.composed import align, parts, read, text, voices
 from speechprune.training.composed.config import ComposeConfig
-from speechprune.training.composed.delta import compose, known, new_upper, put_back, read_upper, write_delta
+from speechprune.training.composed.delta import compose, known, new_upper, put_back, read_facts, read_upper, write_delta
 from speechprune.training.composed.labels import Labeller
 from speechprune.training.composed.points import write_points
 from speechprune.training.composed.prompting import Prompter, with_audio_token
@@ -44,6 +45,7 @@ class Composer:
         texts: files to speak besides random words and what the LLM writes; ``.txt``, passages between blank lines.
         voices_file: names of the voices to choose from; None: all of the engine's.
         device: "auto", "cpu", "cuda", ..
+        start: folder of a delta of these parts that alignment goes on from; None: it begins with new layers.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Composer:
         texts: Sequence[Path] = (),
         voices_file: Path | None = None,
         device: str = "auto",
+        start: Path | None = None,
     ) -> None:
         if missing := [name for name in _PACKAGES if importlib.util.find_spec(name) is None]:
             raise ValueError(f"training needs {', '.join(missing)}: pip install 'speechprune[compose]'")
@@ -62,7 +65,7 @@ class Composer:
         self._names = {"encoder": encoder, "llm": llm}
         self._encoder, self._llm = parts.open_encoder(encoder), parts.open_llm(llm)
         self._texts, self._voices_file = list(texts), voices_file
-        self._device = pick_device(device)
+        self._device, self._start = pick_device(device), start
         self._extractor = WhisperFeatureExtractor.from_pretrained(self._encoder.path)
         self._window_seconds = self._extractor.n_samples / self._extractor.sampling_rate
 
@@ -85,7 +88,10 @@ class Composer:
         sections = {key: config[key] for key in PARTS[2 : PARTS.index(name) + 1] if key in config}
         for section in sections.values():
             section.pop("checkpoint_minutes")
-        return known | {"llm": self._fingerprints["llm"], **hours, **sections}
+        start = (
+            hashlib.sha256((self._start / "delta.safetensors").read_bytes()).hexdigest()[:16] if self._start else None
+        )
+        return known | {"llm": self._fingerprints["llm"], "start": start, **hours, **sections}
 
     @cached_property
     def _fingerprints(self) -> dict[str, str]:
@@ -148,6 +154,8 @@ class Composer:
             hours = sum(len(item.pieces) for item in chosen) / align.FRAME_RATE / 3600
             steps = max(1, round(config.passes * hours * 3600 / (config.batch * config.crop_seconds)))
             upper, out = self._new_upper(len(table.mean)), folder / f"{share:g}.safetensors"
+            if self._start:
+                self._go_on(upper, llm, tokenizer)
             if out.is_file():
                 upper.load_state_dict(load_file(out))
             else:
@@ -159,6 +167,14 @@ class Composer:
             points.append({"hours": round(hours, 2), "steps": steps, **self._accuracy(upper, table, labeller)})
             write_points(folder, points)
         return {"frame_accuracy": points[-1]["speech"], "hours": points[-1]["hours"]}
+
+    def _go_on(self, upper: Upper, llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Make ``upper`` that of the delta to start from. ValueError where it has other layers."""
+        facts = read_facts(self._start, self._encoder, self._llm, llm, tokenizer)
+        wanted = {"unfrozen": self.config.speech.unfrozen, "new_layers": self.config.align.new_layers}
+        if different := {key: facts[key] for key, value in wanted.items() if facts[key] != value}:
+            raise ValueError(f"{self._start}: its layers are {different}, the configuration says {wanted}; change that")
+        put_back(upper, read_upper(self._start), facts)
 
     def _table(self, llm: PreTrainedModel) -> align.Table:
         with torch.no_grad():  # as the LLM's layers see them: some LLMs scale their embeddings
@@ -217,6 +233,7 @@ class Composer:
         return {
             "note": self.config.note,
             "seed": self.config.seed,
+            "began_with": read_json(self._start / "delta.json")["training"]["data"] if self._start else None,
             "data": {
                 "hours_of_speech": round(sum(row.duration for row in rows) / 3600, 1),
                 "engine": self.config.speech.engine,
