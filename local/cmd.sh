@@ -87,11 +87,12 @@ choose_command() {
 # LOG.<job>.log. Where this machine has GPUs, no more jobs than those: each has one to itself.
 # shellcheck disable=SC2154 # the driver has an option model
 run_jobs() {
-  local log=$1 job jobs=$nj cores ids names options=()
+  local log=$1 job jobs=$nj cores ids names options=() bar=()
   shift
   options+=(--progress-command "$(quoted speechprune progress "$@")")
   job=$(unused "$log" "$@" "$model")
   if [[ $cmd == local ]]; then
+    [[ ! -t 2 ]] || bar=(--progress) # where the first job's log is shown as it grows
     ids=$("${BASH_SOURCE[0]%/*}/../utils/gpus.py")
     if [[ -n $ids ]]; then
       options+=(--gpus "$ids")
@@ -106,7 +107,7 @@ run_jobs() {
     local -x OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > jobs ? cores / jobs : 1))}
   fi
   run "${options[@]}" "$job=1:$jobs" "$log.$job.log" \
-    speechprune "$@" --model "$model" --job "$job/$jobs"
+    speechprune "$@" "${bar[@]}" --model "$model" --job "$job/$jobs"
 }
 
 # unused WORD ...: a name for the job's number that stands in none of the words, since it is replaced wherever it does.

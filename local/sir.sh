@@ -46,7 +46,7 @@ show_stages() {
   data=data/$(braces "$sets")/cuts.jsonl.gz
   dump=dump/$model_name/$(braces "$sets")
   exp=exp/$model_name/$(braces "$sets")
-  show_stage 0 download "the net, a synthesiser, or what you have -> $corpus_dir"
+  show_stage 0 download "the net, or a synthesiser -> $corpus_dir (not with --corpus-dir)"
   show_stage 1 prepare "$corpus_dir -> data/$(braces "$prepared_sets")/cuts.jsonl.gz"
   show_stage 2 features "$data, model $model -> $dump/"
   show_stage 3 decode "$dump/, $config, model $model -> $exp/<system>/hyp.*.jsonl"
@@ -59,7 +59,7 @@ show_stages() {
 show_own_options() {
   show_options \
     corpus "$corpus" "name of the corpus" \
-    corpus-dir "$corpus_dir" "folder of the raw corpus, which may be one that you have" \
+    corpus-dir "$corpus_dir" "folder of the raw corpus; one that you have is only read" \
     tts "$tts" "engine that speaks the transcripts of a corpus without recordings, such as espeak" \
     aligner "$aligner" "CTC model that finds the sentences in recordings; without it they are estimated" \
     sets "$sets" "sets to prepare, decode and score, separated by commas" \
@@ -79,6 +79,7 @@ require corpus '[A-Za-z0-9_-]+' "the name of a corpus, such as mini_sir"
 require sets "$NAMES" "a list of sets, such as test or test,dev"
 require train-sets "$NAMES" "a list of sets, such as train,dev"
 require train 'true|false' "true or false"
+their_corpus=$corpus_dir # given by the user: read, and never written to
 settle
 require embedding 'true|false' "true or false"
 [[ -n $model_name && $model_name != . && $model_name != .. ]] || fail "--model: '$model' is not a model's name or folder"
@@ -86,7 +87,9 @@ require embedding 'true|false' "true or false"
 check_job_options
 need_speechprune
 
-if wanted 0; then
+if wanted 0 && [[ -n $their_corpus ]]; then
+  log "Stage 0: nothing to do: $corpus is yours, in $corpus_dir, and only read"
+elif wanted 0; then
   log "Stage 0: download: $corpus, sets $prepared_sets -> $corpus_dir"
   tied speechprune download "$corpus" "$corpus_dir" --sets "$prepared_sets" --nj "$nj" "${corpus_options[@]}"
 fi

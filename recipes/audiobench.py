@@ -44,10 +44,12 @@ def question_of(where: str, text: str, choices: list[str], answer: str) -> dict:
     return {"question": text.strip(), "choices": choices, "answer": index, "evidence": None, "source": where}
 
 
-def build(clips: Sequence[Clip], wanted: Sequence[str], output_dir: Path, problems: list[Problem]) -> dict[str, CutSet]:
+def build_sets(
+    corpus: str, clips: Sequence[Clip], wanted: Sequence[str], output_dir: Path, problems: list[Problem]
+) -> dict[str, CutSet]:
     """Write the whole set that the clips are, and of ``wanted`` the subset ``<set>_60s``; {wanted set: cuts}."""
     whole = wanted[0].removesuffix(LONG)
-    made = {whole: build_cuts(output_dir / whole, map(_item, clips), problems)}
+    made = {whole: build_cuts(output_dir / whole, map(_item, clips), problems, corpus=corpus)}
     if whole + LONG in wanted:
         made[whole + LONG] = long_subset(made[whole], output_dir / (whole + LONG))
     return {name: made[name] for name in wanted}

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lhotse import CutSet
-from speechprune.recipes.audiobench import LONG, Clip, build, find_parquet, hub_download, question_of, read_clips
+from speechprune.recipes.audiobench import LONG, Clip, build_sets, find_parquet, hub_download, question_of, read_clips
 
 from speechprune.common.files import Problem, shown
 from speechprune.data.building import path_inside, split_subset, text_lines
@@ -72,7 +72,7 @@ def prepare_cn_college_listen(corpus_dir: Path, output_dir: Path, sets: Sequence
     found = sum(len(clip.questions) for clip in clips)
     if found != published:
         problems.append(Problem(corpus_dir.name, "questions", str(found), f"{published}, as published"))
-    return build(clips, wanted, output_dir, problems)
+    return build_sets("cn_college_listen", clips, wanted, output_dir, problems)
 
 
 def _read_table(table: Path, problems: list[Problem]) -> Iterator[Clip]:

@@ -8,18 +8,27 @@ Two sources of one corpus:
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from lhotse import CutSet, MonoCut
-from speechprune.recipes.audiobench import LONG, build, find_parquet, hub_download, long_subset, question_of, read_clips
+from speechprune.recipes.audiobench import (
+    LONG,
+    build_sets,
+    find_parquet,
+    hub_download,
+    long_subset,
+    question_of,
+    read_clips,
+)
 
 from speechprune.alignment import Sentence
 from speechprune.common.download import download_file
 from speechprune.common.files import Problem, shown
+from speechprune.common.names import file_name
+from speechprune.common.reading import read_json
 from speechprune.data.building import Item, build_cuts, split_subset
 from speechprune.tts import get_engine
 from speechprune.tts.transcripts import resynthesise
@@ -89,10 +98,10 @@ def prepare_dream_tts(
                 raise FileNotFoundError(f"{reason}.\n{_BY_HAND.format(repo=REPO, folder=corpus_dir)}")
             clips = read_clips(files, whole, output_dir / whole / "wav", problems)
             _check(clips, problems)
-            prepared |= build(clips, wanted, output_dir, problems)
+            prepared |= build_sets("dream_tts", clips, wanted, output_dir, problems)
             continue
         items = _items(corpus_dir / f"{whole}.json", whole, output_dir / whole / "wav", tts, problems)
-        made = {whole: build_cuts(output_dir / whole, items, problems)}
+        made = {whole: build_cuts(output_dir / whole, items, problems, corpus="dream_tts")}
         if whole + LONG in wanted:
             made[whole + LONG] = long_subset(made[whole], output_dir / (whole + LONG))
         prepared |= {name: made[name] for name in wanted}
@@ -116,10 +125,7 @@ def _items(path: Path, name: str, wavs: Path, tts: str, problems: list[Problem])
     if not path.is_file():
         there = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "no JSON at all"
         raise FileNotFoundError(f"no such file: {path} (the folder has: {there}); run stage 0, or choose other --sets")
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not UTF-8 JSON ({error}); fetch it again") from error
+    rows = read_json(path, list, "fetch it again")
     speech = get_engine(tts).identity  # an unknown name is one error, not one a row
     asked_in_all = 0
     for number, row in enumerate(rows, start=1):
@@ -135,7 +141,7 @@ def _items(path: Path, name: str, wavs: Path, tts: str, problems: list[Problem])
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             problems.append(Problem(where, "dialogue", str(error), ""))
             continue
-        make = partial(_cut, recording, sentences, questions, tts, wavs / f"{recording}.wav")
+        make = partial(_cut, recording, sentences, questions, tts, wavs / f"{file_name(recording)}.wav")
         yield Item(recording, where, [turns, questions, speech], make)
     if (len(rows), asked_in_all) != DIALOGUES[name]:
         value = f"{len(rows)} dialogues with {asked_in_all} questions"

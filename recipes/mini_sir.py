@@ -11,25 +11,26 @@ Source: generated here, Apache-2.0 like the code, by ``speechprune.construction.
 from __future__ import annotations
 
 import json
-import logging
 import random
 import zlib
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-import soundfile
-from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+from lhotse import CutSet, MonoCut, SupervisionSegment
 from lhotse.supervision import AlignmentItem
 from scipy.signal import resample_poly
-from tqdm import tqdm
 
-from speechprune.common.files import atomic_write
+from speechprune.audio import is_whole_wav, open_recording, write_wav
+from speechprune.common.files import Problem, atomic_write
+from speechprune.common.meter import Meter
+from speechprune.common.reading import read_json
+from speechprune.common.workers import in_processes
 from speechprune.construction import grammar
-from speechprune.data.cuts import validate_cuts, write_cuts
+from speechprune.data.building import report_problems
+from speechprune.data.cuts import validate_cut, write_cuts
 from speechprune.tts import get_engine
 
 SAMPLING_RATE = 16_000
@@ -151,15 +152,14 @@ def _time_words(script: dict, engine) -> tuple[list[list[tuple[str, float, float
 
 
 def _make(set_name: str, index: int, seed: int, tts: str, folder: Path) -> None:
-    """Speak one script; its JSON appears last and marks it done."""
+    """Speak one script; its JSON appears last and marks it done, as long as its recording is there and whole."""
     script = write_script(set_name, index, seed)
-    done = folder / "scripts" / f"{script['id']}.json"
-    if done.is_file():
+    done, wav = (folder / part / f"{script['id']}.{end}" for part, end in (("scripts", "json"), ("wav", "wav")))
+    if done.is_file() and (is_whole_wav(wav) or not SETS[set_name].spoken):
         return
     script["words"], samples = _time_words(script, get_engine(tts) if SETS[set_name].spoken else None)
     if samples is not None:
-        with atomic_write(folder / "wav" / f"{script['id']}.wav", "wb") as handle:
-            soundfile.write(handle, samples, SAMPLING_RATE, subtype="PCM_16", format="WAV")
+        write_wav(wav, samples, SAMPLING_RATE)
     with atomic_write(done) as handle:
         json.dump(script, handle)
 
@@ -176,25 +176,25 @@ def download_mini_sir(
         tts: engine of ``speechprune.tts``.
         seed: the same seed writes the same bytes.
     Returns:
-        ``target_dir``. Finished recordings are kept, so a killed run goes on where it was.
+        ``target_dir``. Finished recordings are kept, so a killed run goes on where it was; one that is missing or cut
+        short is made again.
+    Raises:
+        ValueError: an unknown set. WriteError: the disk is full, ... OSError: a process was killed.
     """
     target_dir = Path(target_dir)
     for name in sets:
         if name not in SETS:
             raise ValueError(f"mini_sir has no set {name!r}; choose from: {', '.join(SETS)}")
         folder, count = target_dir / name, SETS[name].recordings
-        for part in ("wav", "scripts"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
-        with ProcessPoolExecutor(nj) as pool:
-            jobs = [pool.submit(_make, name, i, seed, tts, folder) for i in range(count)]
-            for job in tqdm(as_completed(jobs), f"synthesise {name}", count, unit="rec"):
-                job.result()
+        made = in_processes(_make, [(name, i, seed, tts, folder) for i in range(count)], nj)
+        for _ in Meter(made, f"synthesise {name}", "recordings", total=count):
+            pass
     return target_dir
 
 
 def _cut(script: dict, folder: Path) -> MonoCut:
     wav = folder / "wav" / f"{script['id']}.wav"
-    recording = Recording.from_file(wav, recording_id=script["id"]) if wav.is_file() else None
+    recording = open_recording(wav, script["id"]) if wav.is_file() else None
     duration = recording.duration if recording else round(script["words"][-1][-1][2] + 0.1, 4)
     supervisions = []
     for k, (turn, spans) in enumerate(zip(script["turns"], script["words"], strict=True)):
@@ -239,7 +239,7 @@ def _cut(script: dict, folder: Path) -> MonoCut:
         channel=0,
         recording=recording,
         supervisions=supervisions,
-        custom={"scenario": script["scenario"], "questions": questions},
+        custom={"corpus": "mini_sir", "scenario": script["scenario"], "questions": questions},
     )
 
 
@@ -256,23 +256,45 @@ def prepare_mini_sir(corpus_dir: Path, output_dir: Path, sets: Sequence[str] = (
         output_dir: gets ``<set>/cuts.jsonl.gz``.
         sets: which sets.
     Returns:
-        {set: CutSet}.
+        {set: CutSet}. Recordings that cannot be used are left out, logged and listed in ``<set>/problems.txt``.
     Raises:
-        FileNotFoundError: a set was not synthesised yet. ValueError: a cut breaks the contract (all problems listed).
+        FileNotFoundError: a set was not synthesised yet. ValueError: an unknown set, or not one usable recording.
     """
     prepared = {}
     for name in sets:
-        folder = Path(corpus_dir) / name
+        if name not in SETS:
+            raise ValueError(f"mini_sir has no set {name!r}; choose from: {', '.join(SETS)}")
+        folder, out = Path(corpus_dir) / name, Path(output_dir) / name
         scripts = sorted((folder / "scripts").glob("*.json"))
         if not scripts:
             raise FileNotFoundError(f"{folder}/scripts holds no script; synthesise the set first (stage 0)")
-        expected = SETS[name].recordings
-        if len(scripts) != expected:
-            logging.warning("%s: %d of %d recordings; stage 0 has not finished", folder, len(scripts), expected)
-        cuts = [_cut(json.loads(path.read_text(encoding="utf-8")), folder) for path in scripts]
-        # A text-only set has no recording to promise anything about; all else holds for it too.
-        if problems := [p for p in validate_cuts(cuts) if SETS[name].spoken or p.field != "recording"]:
-            raise ValueError("\n".join(map(str, problems)))
-        write_cuts(Path(output_dir) / name / "cuts.jsonl.gz", cuts)
+        problems: list[Problem] = []
+        cuts = [cut for path in scripts for cut in _usable(path, folder, problems)]
+        if len(scripts) != SETS[name].recordings:
+            problems.append(Problem(name, "recordings", str(len(scripts)), f"{SETS[name].recordings}; run stage 0"))
+        report_problems(out, len(cuts), problems)
+        write_cuts(out / "cuts.jsonl.gz", cuts)
         prepared[name] = CutSet.from_cuts(cuts)
     return prepared
+
+
+def _usable(path: Path, folder: Path, problems: list[Problem]) -> list[MonoCut]:
+    """The cut of a script, or none where script or recording cannot be used."""
+    where, spoken = f"{folder.name}/scripts/{path.name}", SETS[folder.name].spoken
+    wav = folder / "wav" / f"{path.stem}.wav"
+    try:
+        script = read_json(path)
+        if script["id"] != path.stem:
+            raise ValueError(f"the script of {script['id']}")
+        if spoken and not is_whole_wav(wav):
+            problems.append(Problem(where, "recording", f"{wav} is missing or cut short", "a whole one; run stage 0"))
+            return []
+        cut = _cut(script, folder)
+    except (ValueError, TypeError, AttributeError, LookupError, OSError) as error:
+        value = f"not as stage 0 writes it ({type(error).__name__}: {error})"
+        problems.append(Problem(where, "script", value, "one of mini_sir; remove it and run stage 0"))
+        return []
+    # A text-only set has no recording to promise anything about; all else holds for it too.
+    broken = [problem for problem in validate_cut(cut) if spoken or problem.field != "recording"]
+    problems += broken
+    return [] if broken else [cut]

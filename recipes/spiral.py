@@ -18,6 +18,7 @@ from lhotse import CutSet, MonoCut
 from speechprune.alignment import Aligner, Sentence, get_aligner, supervise
 from speechprune.common.download import download_file
 from speechprune.common.files import Problem, shown
+from speechprune.common.names import file_name
 from speechprune.data.building import Item, build_cuts, file_state, open_recording, path_inside, select_cuts, text_lines
 from speechprune.data.choices import answer_index, split_choices
 from speechprune.tts import get_engine
@@ -45,6 +46,8 @@ _WAVS = """SPIRAL's recordings are not in {folder}. Their owners share them by h
   2. put the files into {folder}, as {folder}/lecture_0.wav and so on;
   3. run this again.
 Or let a synthesiser speak the published transcripts: --tts espeak"""
+_ANNOTATION = """{absent} not in {folder}. SPIRAL's annotation is two files, data.jsonl and data_h.jsonl, from
+https://github.com/linyueqian/SPIRAL_Dataset: put them there, or let stage 0 fetch them into a folder of its own."""
 
 
 def download_spiral(target_dir: Path, sets: Sequence[str] = ("test",), nj: int = 1, tts: str | None = None) -> Path:
@@ -94,13 +97,15 @@ def prepare_spiral(
         raise FileNotFoundError(_WAVS.format(folder=corpus_dir / "wavs"))
     if tts is not None:
         get_engine(tts)  # an unknown name is one error, not one a row
+    if absent := [name for name in _SHA256 if not (corpus_dir / name).is_file()]:
+        raise FileNotFoundError(_ANNOTATION.format(absent=" and ".join(absent), folder=corpus_dir))
     problems: list[Problem] = []
     hard = {row["metadata"]["id"] for _, row in _rows(corpus_dir / "data_h.jsonl", problems)}
     rows = dict(_rows(corpus_dir / "data.jsonl", problems))
     _check_counts({row["metadata"]["id"] for row in rows.values()}, hard, problems)
     maker = _Maker(corpus_dir / "wavs", output_dir / "test" / "wav", hard, tts, get_aligner(aligner))
     items = (maker.item(where, row) for where, row in rows.items())
-    prepared = {"test": build_cuts(output_dir / "test", items, problems)}
+    prepared = {"test": build_cuts(output_dir / "test", items, problems, corpus="spiral")}
     if "test_h" in sets:
         prepared["test_h"] = select_cuts(prepared["test"], output_dir / "test_h", lambda cut: cut.custom["hard"])
     return {name: prepared[name] for name in sets}
@@ -239,7 +244,7 @@ class _Maker:
         if self.tts:
             engine = get_engine(self.tts)
             method, spoken = f"synthesis ({engine.name})", {"resynthesised": engine.name}
-            recording, said = resynthesise(name, entry.sentences, engine, self.spoken / f"{name}.wav")
+            recording, said = resynthesise(name, entry.sentences, engine, self.spoken / f"{file_name(name)}.wav")
         else:
             method, spoken = self.aligner.method, {}
             wav = path_inside(self.wavs, entry.wav)

@@ -15,8 +15,8 @@ __version__ = "0.1.0"
 
 # The public names and where they live; resolved on first use, so that importing speechprune stays fast.
 _PUBLIC = {
-    "Answer": "speechprune.models",
-    "SpeechLLM": "speechprune.models",
+    "Answer": "speechprune.asking",
+    "SpeechLLM": "speechprune.asking",
     "PruneInputs": "speechprune.pruners",
     "Pruner": "speechprune.pruners",
     "FirstLayer": "speechprune.pruners",

@@ -1,21 +1,73 @@
-"""One question about one recording: encode, prune, answer. The body of ``SpeechLLM.ask``."""
+"""One question about one recording: encode, prune, answer.
+
+Stands above models and pruners. ``ask`` becomes a method of every ``SpeechLLM`` as soon as somebody imports that class
+from ``speechprune`` or ``speechprune.models``.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
+import soundfile
 from scipy.signal import resample_poly
 from torch import Tensor
 
 from speechprune.audio import load_windows
+from speechprune.common.defaults import PRUNER, QUERY, RATE, SEED
+from speechprune.common.meter import Meter
 from speechprune.common.tensors import join
-from speechprune.models.base import Answer, SpeechLLM
-from speechprune.prompts import letters, query_text
+from speechprune.models.base import SpeechLLM
+from speechprune.models.batching import check_length
+from speechprune.prompts import LETTERS, letters, query_text
 from speechprune.pruners import PruneInputs, Pruner, get_pruner
 from speechprune.pruners.base import PAD
+
+QUICK = 8  # windows that are heard before anybody asks how far it is
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What ``SpeechLLM.ask`` found out.
+
+    Attributes:
+        letter, choice, index: the likeliest choice.
+        probabilities: {choice: probability}, a softmax over the choices' letters; they sum to 1.
+        kept: the seconds of audio that the LLM read, as (start, end), in time order; neighbouring tokens are one span.
+        tokens, total_tokens: audio tokens that the LLM read, and that the recording has; of a recording that was not
+            heard to its end (Original), what its seconds have at the model's frame rate.
+        pruner: the pruner's name.
+        rate: share of the model's ordinary input that was removed; None where the pruner takes no rate.
+    """
+
+    letter: str
+    choice: str
+    index: int
+    probabilities: dict[str, float]
+    kept: list[tuple[float, float]]
+    tokens: int
+    total_tokens: int
+    pruner: str
+    rate: float | None
+
+    def __str__(self) -> str:
+        lines = [f"{self.letter}. {self.choice}", ""]
+        for letter, (choice, probability) in zip(LETTERS, self.probabilities.items(), strict=False):
+            lines.append(f"  {letter}  {probability:6.1%}  {choice}")
+        system = self.pruner if self.rate is None else f"{self.pruner}, rate {self.rate:g}"
+        seconds = sum(end - start for start, end in self.kept)
+        longest = sorted(sorted(self.kept, key=lambda span: span[0] - span[1])[:5])
+        spans = ", ".join(f"{start:.2f}-{end:.2f} s" for start, end in longest)
+        lines += ["", f"read {self.tokens} of {self.total_tokens} audio tokens ({system})"]
+        lines.append(
+            f"kept {seconds:.2f} s in {len(self.kept)} span{'' if len(self.kept) == 1 else 's'}"
+            + (f", longest: {spans}" if spans else "")
+        )
+        return "\n".join(lines)
 
 
 def ask(
@@ -23,17 +75,42 @@ def ask(
     audio: str | Path | tuple[np.ndarray, int],
     question: str,
     choices: Sequence[str],
-    pruner: str | Pruner,
-    rate: float,
-    query: str,
-    seed: int,
+    pruner: str | Pruner = PRUNER,
+    rate: float = RATE,
+    query: str = QUERY,
+    seed: int = SEED,
+    progress: bool | None = False,
 ) -> Answer:
-    """As ``SpeechLLM.ask`` says. Arguments are checked before any audio is read."""
+    """Answer a multiple-choice question about one recording of any length.
+
+    Args:
+        model: the Speech LLM; as its method, ``model.ask(audio, ..)``.
+        audio: a file, or ((T,) mono samples, sampling rate).
+        question, choices: 2 to 10 different choices.
+        pruner: a name ("speechprune", "rap", "full", ..) or a ``Pruner``.
+        rate: share of the model's ordinary input (``window`` tokens) to remove, in [0, 1).
+        query: the text that the pruner compares the audio with: "question" or "question+choices".
+        seed: of pruners that draw at random.
+        progress: show on stderr how much of a long recording has been heard: True for a bar, None for a bar in a
+            terminal and log lines elsewhere.
+    Raises:
+        AudioError: the audio cannot be read (a ValueError).
+        ValueError: an argument out of its range, or a prompt longer than ``max_positions``; before any audio is read.
+    """
     keep = model.budget(rate)
     chosen = get_pruner(pruner) if isinstance(pruner, str) else pruner
     prompt = model.prompt(question, choices)
     text = query_text(question, choices, query)
-    tokens = join(map(model.project, model.encode_parts(_windows(model, audio)))).to(model.device)
+    recording = _Recording.open(audio, model)
+    full_windows = int(recording.seconds // model.window_seconds)
+    check_length(
+        model.name,
+        chosen.left(full_windows * model.window, keep, model.window),
+        len(prompt.before) + len(prompt.after),
+        model.max_positions,
+    )
+    heard = recording.hear(model, chosen.first_window_only, progress)
+    tokens = join(map(model.project, model.encode_parts(heard))).to(model.device)
     inputs = PruneInputs.single(
         tokens,
         model.embed_text(text) if chosen.uses_query else None,
@@ -45,6 +122,8 @@ def ask(
     indices = chosen.select(inputs, keep)[0]
     indices = indices[indices != PAD]
     probabilities = model.choice_logprobs([tokens[indices]], [prompt], len(choices))[0].softmax(-1).tolist()
+    partly = chosen.first_window_only and recording.seconds > model.window_seconds
+    total = round(recording.seconds * model.frame_rate) if partly else len(tokens)
     best = max(range(len(choices)), key=probabilities.__getitem__)
     return Answer(
         letter=letters(len(choices))[best],
@@ -53,24 +132,41 @@ def ask(
         probabilities=dict(zip(choices, probabilities, strict=True)),
         kept=_spans(indices, model.frame_rate),
         tokens=len(indices),
-        total_tokens=len(tokens),
+        total_tokens=total,
         pruner=chosen.name,
         rate=rate if chosen.has_budget else None,
     )
 
 
-def _windows(model: SpeechLLM, audio: str | Path | tuple[np.ndarray, int]) -> Iterator[np.ndarray]:
-    if not isinstance(audio, tuple):
-        yield from load_windows(audio, model.window_seconds, model.sampling_rate)
-        return
-    samples, rate = np.asarray(audio[0], dtype=np.float32), audio[1]
-    if samples.ndim != 1:
-        raise ValueError(f"the samples have shape {samples.shape}; expected (T,), one channel")
-    if rate != model.sampling_rate:
-        divisor = math.gcd(rate, model.sampling_rate)
-        samples = resample_poly(samples, model.sampling_rate // divisor, rate // divisor)
-    size = round(model.window_seconds * model.sampling_rate)
-    yield from (samples[start : start + size] for start in range(0, len(samples), size))
+@dataclass(frozen=True)
+class _Recording:
+    """What is asked about: how long it is, and the model's windows of it, read lazily."""
+
+    seconds: float
+    windows: Iterator[np.ndarray]
+
+    @classmethod
+    def open(cls, audio: str | Path | tuple[np.ndarray, int], model: SpeechLLM) -> _Recording:
+        if not isinstance(audio, tuple):
+            windows = load_windows(audio, model.window_seconds, model.sampling_rate)
+            first = next(windows)  # opens the file, which must be audio
+            return cls(soundfile.info(str(audio)).duration, chain([first], windows))
+        samples, rate = np.asarray(audio[0], dtype=np.float32), audio[1]
+        if samples.ndim != 1:
+            raise ValueError(f"the samples have shape {samples.shape}; expected (T,), one channel")
+        if rate != model.sampling_rate:
+            divisor = math.gcd(rate, model.sampling_rate)
+            samples = resample_poly(samples, model.sampling_rate // divisor, rate // divisor)
+        size = round(model.window_seconds * model.sampling_rate)
+        starts = range(0, len(samples), size)
+        return cls(len(samples) / model.sampling_rate, (samples[start : start + size] for start in starts))
+
+    def hear(self, model: SpeechLLM, first_only: bool, progress: bool | None) -> Iterator[np.ndarray]:
+        """The windows that the pruner may choose from; ``progress`` as ``Meter`` has it, where it takes a while."""
+        if first_only:
+            return islice(self.windows, 1)
+        count = math.ceil(self.seconds / model.window_seconds)
+        return iter(Meter(self.windows, "hear", "windows", progress if count > QUICK else False, count))
 
 
 def _spans(indices: Tensor, frame_rate: float) -> list[tuple[float, float]]:
@@ -78,3 +174,6 @@ def _spans(indices: Tensor, frame_rate: float) -> list[tuple[float, float]]:
     kept = indices.cpu().numpy()
     runs = np.split(kept, np.flatnonzero(np.diff(kept) != 1) + 1)
     return [(float(run[0] / frame_rate), float((run[-1] + 1) / frame_rate)) for run in runs]
+
+
+SpeechLLM.ask = ask

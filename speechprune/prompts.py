@@ -15,10 +15,13 @@ def letters(n: int) -> str:
     return LETTERS[:n]
 
 
-def check_question(question: str, choices: Sequence[str]) -> None:
-    """ValueError, with one clear line, unless ``question`` has text and ``choices`` are 2 to 10 different texts."""
+def check_question(question: str, choices: Sequence[str] | None) -> None:
+    """ValueError, with one clear line, unless ``question`` has text and ``choices`` are 2 to 10 different texts, or
+    None."""
     if not question.strip():
         raise ValueError("the question is empty; give the text that the model shall answer")
+    if choices is None:
+        return
     if not 2 <= len(choices) <= len(LETTERS):
         raise ValueError(f"{len(choices)} choice{'s' * (len(choices) != 1)} for {question!r}; give 2 to {len(LETTERS)}")
     for index, choice in enumerate(choices):
@@ -28,13 +31,17 @@ def check_question(question: str, choices: Sequence[str]) -> None:
             raise ValueError(f"choice {LETTERS[index]} of {question!r} repeats {choice!r}; choices must differ")
 
 
-def format_question(question: str, choices: Sequence[str]) -> str:
+def format_question(question: str, choices: Sequence[str] | None) -> str:
     """The text part of the prompt: the question, one lettered line a choice, and what to answer with.
 
+    Args:
+        choices: None for a cloze prompt, which does not show them: the model is asked how likely each is as its answer.
     Raises:
         ValueError: as ``check_question``.
     """
     check_question(question, choices)
+    if choices is None:
+        return f"{question}\nAnswer in a few words."
     lines = [f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False)]
     return "\n".join([question, *lines, "Answer with the letter."])
 

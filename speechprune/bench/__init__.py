@@ -12,7 +12,7 @@ from speechprune.bench.long import format_long, measure_long
 from speechprune.bench.prefill import NO_GPU, format_prefill, measure_prefill
 from speechprune.bench.pruning import format_pruning, measure_pruning
 from speechprune.bench.sizes import qwen2_audio_7b
-from speechprune.bench.sweep import chosen, format_sweep, recordings, sweep
+from speechprune.bench.sweep import chosen, format_sweep, measure_sweep, recordings
 from speechprune.bench.timing import Machine
 from speechprune.models import SpeechLLM
 
@@ -58,7 +58,7 @@ def bench(
             heard = chosen(cuts, count) if cuts else recordings(count, Path(folder))
         for line in lines:
             if line == "sweep":
-                result["lines"][line] = sweep(load(), heard, progress)
+                result["lines"][line] = measure_sweep(load(), heard, progress)
             elif line == "long":
                 result["lines"][line] = measure_long(options, heard)
             elif line == "pruning":

@@ -16,12 +16,13 @@ import soundfile
 from lhotse import MonoCut
 
 from speechprune.audio import load_audio
-from speechprune.bench.timing import Times, table
+from speechprune.bench.timing import Times
+from speechprune.common.markdown import aligned_table
 
 SECONDS = (90.0, 3600.0)
 RATE = 16_000
 ROUNDS = 3
-ASK = (sys.executable, "-m", "speechprune.cli", "ask")
+ASK = (sys.executable, "-m", "speechprune", "ask")
 # A process counts the memory of the one that forked it as its own: a small one stands between. Its last line is bytes.
 LAUNCHER = """
 import os, subprocess, sys
@@ -127,4 +128,4 @@ def format_long(result: dict) -> str:
         f"{result['memory_ratio']:.3g} times the memory.**"
     )
     head = ["audio", "audio tokens", "read", "median s", "1st quartile", "3rd quartile", "peak MB"]
-    return "\n\n".join([ABOUT, table(head, rows), found])
+    return "\n\n".join([ABOUT, aligned_table(head, rows), found])

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 
-from speechprune.bench.sizes import PAPER_MS, QUERY_TOKENS, SECONDS, TEXT_TOKENS
-from speechprune.bench.timing import Times, milliseconds, side_by_side, table
+from speechprune.bench.sizes import PAPER_MS, QUERY_TOKENS, SECONDS
+from speechprune.bench.timing import Times, milliseconds, side_by_side
+from speechprune.common.defaults import TEXT_TOKENS
+from speechprune.common.markdown import aligned_table
 from speechprune.costs.count import recording
 from speechprune.costs.encoder import encoder_cost
 from speechprune.costs.profiling import RATES
@@ -197,4 +199,4 @@ def format_prefill(result: dict) -> str:
         f"On the {result['device'].upper()} in {result['dtype']}: recordings of {result['recording_tokens']} audio "
         f"tokens, {result['windows']} windows."
     )
-    return "\n\n".join([ABOUT, about, table(head, rows)])
+    return "\n\n".join([ABOUT, about, aligned_table(head, rows)])

@@ -10,8 +10,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedConfig
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, Qwen2RotaryEmbedding
 
-from speechprune.bench.sizes import QUERY_TOKENS, SECONDS, TEXT_TOKENS
-from speechprune.bench.timing import milliseconds, side_by_side, table
+from speechprune.bench.sizes import QUERY_TOKENS, SECONDS
+from speechprune.bench.timing import milliseconds, side_by_side
+from speechprune.common.defaults import TEXT_TOKENS
+from speechprune.common.markdown import aligned_table
 from speechprune.costs.count import recording, true_costs
 from speechprune.costs.encoder import encoder_cost
 from speechprune.costs.profiling import RATES
@@ -140,4 +142,4 @@ def format_pruning(result: dict) -> str:
         f"One layer takes {milliseconds(prefill['layer'])[0]} ms, lm_head {milliseconds(prefill['lm_head'])[0]} ms."
     )
     head = ["", "GFLOP", "% of prefill's", "median ms", "quartiles ms", "% of prefill's"]
-    return "\n\n".join([ABOUT, about, table(head, rows)])
+    return "\n\n".join([ABOUT, about, aligned_table(head, rows)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from transformers import Qwen2AudioConfig
 
-TEXT_TOKENS = 107  # the prompt with question and choices: L = 857 at 750 audio tokens
 QUERY_TOKENS = 20  # of a question, for phase 1
 SECONDS = 90.0  # of a recording: SPIRAL's mean is 87.89 s
 PAPER_MS = {750: 779, 600: 662, 450: 511, 300: 419, 150: 278}  # audio tokens: Table I's prefill, a Quadro RTX 6000

@@ -14,8 +14,9 @@ from pathlib import Path
 from lhotse import MonoCut
 from tqdm import tqdm
 
-from speechprune.bench.timing import Times, table
+from speechprune.bench.timing import Times
 from speechprune.common.files import read_jsonl
+from speechprune.common.markdown import aligned_table
 from speechprune.costs.profiling import RATES
 from speechprune.data.corpora import corpus_function
 from speechprune.data.cuts import read_cuts, write_cuts
@@ -40,7 +41,7 @@ ABOUT = (
 Answers = dict[tuple[str, str], str]  # {(question, system): predicted letter}
 
 
-def sweep(model: SpeechLLM, cuts: Sequence[MonoCut], progress: bool = True) -> dict:
+def measure_sweep(model: SpeechLLM, cuts: Sequence[MonoCut], progress: bool = True) -> dict:
     """Both ways over every recording.
 
     Args:
@@ -154,4 +155,4 @@ def format_sweep(result: dict) -> str:
         f"recordings' own ratios {result['ratio_low']:.3g} to {result['ratio_high']:.3g})."
     )
     head = ["", "median s a recording", "1st quartile", "3rd quartile"]
-    return "\n\n".join([ABOUT, asked, table(head, rows), found])
+    return "\n\n".join([ABOUT, asked, aligned_table(head, rows), found])

@@ -109,15 +109,6 @@ def side_by_side(
     return {name: Times.of([row[name] for row in rounds]) for name in runs}
 
 
-def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, its cells aligned to the right."""
-    lines = [list(head), *map(list, body)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    rule = ["-" * (width - 1) + ":" for width in widths]
-    padded = [[cell.rjust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
-
-
 def milliseconds(times: dict) -> list[str]:
     """Two cells of ``Times.as_dict()``: the median, and the quartiles."""
     median, low, high = (_four_digits(1000 * times[f"{name}_seconds"]) for name in ("median", "low", "high"))

@@ -20,8 +20,25 @@ if TYPE_CHECKING:
 PATH = click.Path(path_type=Path)
 
 
+class _OneLine(logging.Formatter):
+    """Ids and file names that a message names cannot begin a line of their own, or command a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        from speechprune.common.names import escaped
+
+        if isinstance(record.args, tuple):
+            record.args = tuple(escaped(arg) if isinstance(arg, str) else arg for arg in record.args)
+        return escaped(super().format(record), kept="\n\t")
+
+
 class _Commands(click.Group):
-    """Lists commands in the order of the stages, not of the alphabet."""
+    """Lists commands in the order of the stages, not of the alphabet; takes words that are text."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        for word in args:
+            if "\0" in word or any("\ud800" <= letter <= "\udfff" for letter in word):
+                raise click.UsageError(f"{word!a} is not UTF-8 text; rename the file, or write the text in UTF-8")
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -39,7 +56,9 @@ def main(ctx: click.Context, traceback: bool) -> None:
     """
     ctx.obj = traceback
     form = "%(asctime)s (%(filename)s:%(lineno)d) %(levelname)s: %(message)s"
-    logging.basicConfig(level=logging.INFO, format=form, datefmt="%Y-%m-%dT%H:%M:%S")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine(form, "%Y-%m-%dT%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for chatty in ("httpx", "matplotlib", "fontTools"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.getLogger("huggingface_hub.utils._http").setLevel(logging.ERROR)  # every retry, twice
@@ -54,12 +73,26 @@ def command(function: Callable[..., None]) -> click.Command:
     def run(ctx: click.Context, *args, **kwargs) -> None:
         try:
             function(*args, **kwargs)
-        except (ValueError, OSError) as error:
-            if ctx.obj:
+        except Exception as error:
+            if ctx.obj or (sentence := _sentence(error)) is None:
                 raise
-            raise click.ClickException(str(error)) from error
+            from speechprune.common.names import escaped
+
+            raise click.ClickException(escaped(sentence, kept="\n")) from error
 
     return run
+
+
+def _sentence(error: Exception) -> str | None:
+    """What a user is told about an error that their input or their machine made; None for a bug, with its traceback."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, ValueError | OSError) and str(error):
+        return str(error)
+    if isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "AcceleratorError"):  # torch's
+        reason = (str(error).splitlines() or ["no memory left"])[0]
+        return f"{type(error).__name__}: {reason}; give the model a larger or another device (--device, --quantize)"
+    return None
 
 
 @dataclass(frozen=True)
@@ -176,4 +209,11 @@ def with_corpus_options(function: Callable[..., None]) -> Callable[..., None]:
     return _tts(_aligner(function))
 
 
-with_progress = click.option("--progress/--no-progress", default=True, help="Show a progress bar, or none.")
+with_urls = click.option(
+    "--urls", is_flag=True, help="Also read audio that the cuts take from the net (http, https, s3, gs)."
+)
+with_progress = click.option(
+    "--progress/--no-progress",
+    default=None,
+    help="Show a progress bar, or none; if neither is given, a bar in a terminal and a log line every 30 s elsewhere.",
+)

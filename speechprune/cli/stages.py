@@ -18,6 +18,7 @@ from speechprune.cli.base import (
     with_model,
     with_progress,
     with_sets,
+    with_urls,
 )
 from speechprune.report.page import RECORDINGS
 
@@ -38,6 +39,7 @@ def download(corpus: str, folder: Path, sets: list[str], nj: int, **options) -> 
     """Stage 0: fetch or synthesise CORPUS into FOLDER, or check what the user has there."""
     from speechprune.data.corpora import corpus_function, corpus_options
 
+    _require_folders(folder)
     chosen = corpus_options("download", corpus, options)
     corpus_function("download", corpus)(folder, sets=sets, nj=nj, **chosen)
 
@@ -52,6 +54,7 @@ def prepare(corpus: str, folder: Path, out: Path, sets: list[str], **options) ->
     """Stage 1: turn CORPUS in FOLDER into validated cuts, OUT/<set>/cuts.jsonl.gz."""
     from speechprune.data.corpora import corpus_function, corpus_options
 
+    _require_folders(folder, out)
     chosen = corpus_options("prepare", corpus, options)
     for name, cuts in corpus_function("prepare", corpus)(folder, out, sets=sets, **chosen).items():
         sizes = [(cut.duration, len(cut.custom["questions"])) for cut in cuts]
@@ -59,13 +62,22 @@ def prepare(corpus: str, folder: Path, out: Path, sets: list[str], **options) ->
         logging.info("%s: %d recordings, %.2f h, %d questions", name, len(sizes), hours, questions)
 
 
+def _require_folders(*paths: Path) -> None:
+    for path in paths:
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"{path} is a file, expected a folder; name another")
+
+
 @command
 @click.argument("cuts", type=PATH)
 @click.argument("dump", type=PATH)
 @with_model
+@with_urls
 @with_job
 @with_progress
-def features(cuts: Path, dump: Path, load: Callable[[], SpeechLLM], shard: Shard, progress: bool) -> None:
+def features(
+    cuts: Path, dump: Path, load: Callable[[], SpeechLLM], urls: bool, shard: Shard, progress: bool | None
+) -> None:
     """Stage 2: encode the audio of CUTS once; audio tokens into Kaldi archives in DUMP. Resumes where it stopped.
 
     On SIGTERM or SIGUSR1 the recording at hand is finished; exit status 75 says that there are more.
@@ -73,15 +85,17 @@ def features(cuts: Path, dump: Path, load: Callable[[], SpeechLLM], shard: Shard
     from speechprune.common.stopping import stop_on_signals
 
     with stop_on_signals() as stop:  # imports take seconds, too
+        from speechprune.features.dump import is_fruitless
         from speechprune.features.extract import extract_features
 
-        summary = extract_features(cuts, dump, load(), shard, progress, stop)
+        sources = ("file", "url") if urls else ("file",)
+        summary = extract_features(cuts, dump, load(), shard, progress, stop, sources)
     logging.info("%s", summary)
     if summary.unwritten:
         raise OSError(f"{dump} is incomplete: {summary.unwritten} recordings could not be written; mend that and rerun")
     _leave(stop, summary.left)
-    # A single recording of one of many jobs says nothing about the others.
-    if summary.failed > (shard.jobs > 1) and not summary.done and not summary.skipped:
+    # A single recording of one of many jobs says nothing about the others, before these have ended.
+    if summary.failed and not summary.good and (summary.failed > 1 or is_fruitless(dump)):
         first = next(problem for problem in summary.problems if problem.field == "audio_tokens")
         raise ValueError(f"{dump}: all {summary.failed} recordings failed, the first: {first}")
 
@@ -97,8 +111,8 @@ def features(cuts: Path, dump: Path, load: Callable[[], SpeechLLM], shard: Shard
 )
 @click.option(
     "--mode",
-    type=click.Choice(["logprob", "generate"]),
-    help="Take the likeliest letter, or read a generated reply; for all systems, whatever the configuration says.",
+    type=click.Choice(["logprob", "generate", "cloze"]),
+    help="The likeliest letter, a generated reply, or the likeliest choice, which the prompt does not show.",
 )
 @with_model
 @with_job
@@ -111,7 +125,7 @@ def decode(
     mode: str | None,
     load: Callable[[], SpeechLLM],
     shard: Shard,
-    progress: bool,
+    progress: bool | None,
 ) -> None:
     """Stage 3: prune and answer; hypotheses into EXP/<system>/hyp.<job>.jsonl. Resumes where it stopped.
 
@@ -157,6 +171,7 @@ def score(exps: tuple[Path, ...], cuts: Path | None, against: str | None, model:
     An EXP is the folder of one model and one set, such as exp/mini/test.
     """
     from speechprune.scoring.stage import write_comparison, write_results
+    from speechprune.scoring.titles import read_titles
 
     options = {"--cuts": cuts, "--against": against, "--model": model, "--out": out}
     given = [part for name, value in options.items() if value is not None for part in (name, str(value))]
@@ -165,7 +180,7 @@ def score(exps: tuple[Path, ...], cuts: Path | None, against: str | None, model:
         scores = write_results(exps[0], line, against, cuts, out, model)
         count = f"{len(scores)} system{'' if len(scores) == 1 else 's'}"
         logging.info("%s scored: %s", count, (out or exps[0]) / "RESULTS.md")
-        if verdict := _verdict(scores):
+        if verdict := _verdict(scores, read_titles(exps[0])):
             logging.info("%s", verdict)
         return
     if out is None:
@@ -179,9 +194,9 @@ def score(exps: tuple[Path, ...], cuts: Path | None, against: str | None, model:
     logging.info("%d experiments compared: %s", len(exps), out / "RESULTS.md")
 
 
-def _verdict(scores: list[SystemScore]) -> str:
+def _verdict(scores: list[SystemScore], titles: dict[str, str]) -> str:
     """SpeechPrune at the middle one of its rates beside what it is to beat: those of the three that have a score."""
-    from speechprune.scoring.tables import title
+    from speechprune.scoring.titles import title
 
     scored = [score for score in scores if score.accuracy is not None]
     pruned = [score for score in scored if score.system == "speechprune"]  # rates ascend
@@ -191,7 +206,7 @@ def _verdict(scores: list[SystemScore]) -> str:
     for score in shown:
         at = "" if score.rate is None else f" at {score.rate:g}"
         tokens = "" if score.tokens is None else f" with {score.tokens:g}" + ("" if parts else " tokens")
-        parts.append(f"{title(score.system)}{at}: {100 * score.accuracy:.2f} %{tokens}")
+        parts.append(f"{title(score.system, titles)}{at}: {100 * score.accuracy:.2f} %{tokens}")
     return "; ".join(parts)
 
 

@@ -15,7 +15,9 @@ from speechprune.cli.base import (
     command,
     with_model,
     with_progress,
+    with_urls,
 )
+from speechprune.common.defaults import PRUNER, QUERY, RATE, SEED, TEXT_TOKENS
 
 if TYPE_CHECKING:
     from speechprune.models import SpeechLLM
@@ -25,12 +27,13 @@ if TYPE_CHECKING:
 @click.argument("wav", type=PATH)
 @click.argument("question")
 @click.option("--choice", "choices", multiple=True, required=True, help="A choice; give this option 2 to 10 times.")
-@click.option("--pruner", default="speechprune", show_default=True, help="Method, such as speechprune, rap or full.")
-@click.option("--rate", default=0.4, show_default=True, help="Share of the model's ordinary input to remove.")
-@click.option("--query", default="question+choices", show_default=True, help="What pruners compare the audio with.")
-@click.option("--seed", default=0, show_default=True, help="Of random pruners.")
+@click.option("--pruner", default=PRUNER, show_default=True, help="Method, such as speechprune, rap or full.")
+@click.option("--rate", default=RATE, show_default=True, help="Share of the model's ordinary input to remove.")
+@click.option("--query", default=QUERY, show_default=True, help="What pruners compare the audio with.")
+@click.option("--seed", default=SEED, show_default=True, help="Of random pruners.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @with_model
+@with_progress
 def ask(
     wav: Path, question: str, choices: tuple[str, ...], load: Callable[[], SpeechLLM], as_json: bool, **options
 ) -> None:
@@ -45,7 +48,7 @@ def ask(
 @command
 @with_model
 @click.option("--audio-tokens", type=click.IntRange(1), help="What the decoder reads; by default Table I's rows.")
-@click.option("--text-tokens", default=107, show_default=True, type=click.IntRange(0), help="Of the prompt.")
+@click.option("--text-tokens", default=TEXT_TOKENS, show_default=True, type=click.IntRange(0), help="Of the prompt.")
 @click.option("--seconds", type=float, help="Length of the recording; by default what the audio tokens need.")
 @click.option("--measure", is_flag=True, help="Also load the weights and time the prefill on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -83,7 +86,7 @@ def bench(
     as_json: bool,
     out: Path | None,
     load: Loader,
-    progress: bool,
+    progress: bool | None,
 ) -> None:
     """Measure speed on this machine: sweep, an hour of audio, pruning's own cost and, with a GPU, the prefill.
 
@@ -103,7 +106,7 @@ def bench(
     from speechprune.bench import bench as run
     from speechprune.common.files import atomic_write
 
-    result = run(lines or tuple(TITLES), load, load.words(), cuts, recordings, repeats, progress)
+    result = run(lines or tuple(TITLES), load, load.words(), cuts, recordings, repeats, progress is not False)
     click.echo(json.dumps(result) if as_json else format_bench(result))
     if out is not None:
         with atomic_write(out) as file:
@@ -112,13 +115,14 @@ def bench(
 
 @command
 @click.argument("cuts", type=PATH)
-def validate(cuts: Path) -> None:
+@with_urls
+def validate(cuts: Path, urls: bool) -> None:
     """Check that CUTS (a file or a folder of them) keep the cut contract; print every broken promise."""
     from speechprune.data.cuts import Problem, read_cuts, validate_cuts
 
     problems: list[Problem] = []
     found = list(read_cuts(cuts, problems))
-    problems += validate_cuts(found)
+    problems += validate_cuts(found, ("file", "url") if urls else ("file",))
     for problem in problems:
         click.echo(problem)
     if problems:
@@ -132,14 +136,13 @@ def validate(cuts: Path) -> None:
 def describe(cuts: Path, picture: Path | None) -> None:
     """Count what is in CUTS and draw durations and places of evidence."""
     from speechprune.data.cuts import Problem, read_cuts
-    from speechprune.data.describe import check_picture, draw
-    from speechprune.data.describe import describe as count
+    from speechprune.data.describe import check_picture, describe_cuts, draw
 
     folder = cuts if cuts.is_dir() else cuts.parent
     picture = picture or folder / "description.png"
     check_picture(picture)
     problems: list[Problem] = []
-    found = count(read_cuts(cuts, problems))
+    found = describe_cuts(read_cuts(cuts, problems), problems)
     for problem in problems:
         logging.warning("%s", problem)
     click.echo(found)
@@ -152,7 +155,7 @@ def describe(cuts: Path, picture: Path | None) -> None:
 @click.argument("target", metavar="DUMP|EXP", type=PATH)
 @click.option("--config", type=PATH, help="As for decode, which needs it.")
 @click.option("--permute", type=click.Choice(["none", "cyclic"]), help="As for decode.")
-@click.option("--mode", type=click.Choice(["logprob", "generate"]), help="As for decode.")
+@click.option("--mode", type=click.Choice(["logprob", "generate", "cloze"]), help="As for decode.")
 def progress(
     stage: str, source: Path, target: Path, config: Path | None, permute: str | None, mode: str | None
 ) -> None:
@@ -172,4 +175,4 @@ def progress(
     if config is None:
         click.echo(count_recordings(source, target))
     else:
-        click.echo("{}/{} rows".format(*count_rows(source, target, config, permute, mode)))
+        click.echo(count_rows(source, target, config, permute, mode))

@@ -18,6 +18,8 @@ from io import FileIO
 from pathlib import Path
 from typing import IO, TypeVar
 
+from speechprune.common.names import escaped
+
 Item = TypeVar("Item")
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -39,10 +41,19 @@ class WriteError(OSError):
         super().__init__(f"cannot write {path}: {cause.strerror or cause} ({cause.errno}){way_out}")
         self.errno = cause.errno
 
+    def __reduce__(self) -> tuple:
+        return _same_error, (str(self), self.errno)  # a worker process hands it to its parent
+
+
+def _same_error(message: str, number: int | None) -> WriteError:
+    error = WriteError.__new__(WriteError)
+    error.args, error.errno = (message,), number
+    return error
+
 
 @dataclass(frozen=True)
 class Problem:
-    """One broken promise: ``str()`` gives ``test-0003: questions[1].answer: 7, expected an index below 4``.
+    """One broken promise: ``str()`` gives one line, ``test-0003: questions[1].answer: 7, expected an index below 4``.
 
     Attributes:
         where: cut id, or ``file:line``.
@@ -58,13 +69,12 @@ class Problem:
 
     def __str__(self) -> str:
         expected = f", expected {self.limit}" if self.limit else ""
-        return f"{self.where}: {self.field}: {self.value}{expected}"
+        return escaped(f"{self.where}: {self.field}: {self.value}{expected}")
 
 
 def shown(value: object) -> str:
     """``value`` as a message quotes it: one line, at most 60 characters."""
-    text = value if isinstance(value, str) else repr(value)
-    text = text.encode("unicode_escape").decode("ascii") if not text.isprintable() else text
+    text = escaped(value if isinstance(value, str) else repr(value))
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
@@ -113,8 +123,8 @@ def json_line(row: dict) -> bytes:
         return (json.dumps(row) + "\n").encode()
 
 
-def append_bytes(handle: FileIO, data: bytes | memoryview, sync: bool = False) -> int:
-    """Append ``data`` whole or not at all; returns the byte offset at which it starts.
+def append_bytes(handle: FileIO, *parts: bytes | memoryview, sync: bool = False) -> int:
+    """Append ``parts`` whole or not at all; returns the byte offset at which they start.
 
     Args:
         handle: from ``open_append``; unbuffered, so that nothing lingers to be written after a failure.
@@ -123,10 +133,11 @@ def append_bytes(handle: FileIO, data: bytes | memoryview, sync: bool = False) -
         WriteError: the disk is full, ...; the file is cut back to what it held before.
     """
     start = handle.seek(0, os.SEEK_END)
-    view = memoryview(data)
     try:
-        while view:
-            view = view[handle.write(view) :]
+        for part in parts:
+            view = memoryview(part)
+            while view:
+                view = view[handle.write(view) :]
         if sync:
             os.fsync(handle.fileno())
     except OSError as cause:

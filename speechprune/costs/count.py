@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
-import torch
-from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     MODEL_FOR_MULTIMODAL_LM_MAPPING,
     MODEL_FOR_PRETRAINING_MAPPING,
-    AutoConfig,
     PreTrainedConfig,
     PreTrainedModel,
 )
 
 from speechprune.costs.encoder import EncoderCost, encoder_cost
 from speechprune.costs.llm import VALUE_BYTES, DecoderShape, decoder_shape, speech_config
-from speechprune.models.hub import MINI, fetch_snapshot, is_path
+from speechprune.models.loading import check_layers, on_meta
+
+_MOST_LAYERS = 1_000  # the largest models have some hundred
 
 
 @dataclass(frozen=True)
@@ -61,32 +59,6 @@ class TrueCosts:
     weights_bytes: int
     parameters: int
     not_counted: str | None
-
-
-def load_config(name_or_path: str | Path) -> PreTrainedConfig:
-    """The configuration of "mini", of a folder with config.json, or of a hub name; no weights are needed or fetched.
-
-    Raises:
-        FileNotFoundError: no such folder or hub name, or no config.json in it.
-        ValueError: a broken config.json, or a model that transformers does not know.
-    """
-    name = str(name_or_path)
-    folder = MINI if name == "mini" else Path(name).expanduser()
-    if not folder.is_dir():
-        if name == "mini":
-            raise FileNotFoundError(f"mini: no model folder at {folder}; this installation is incomplete")
-        if is_path(name):
-            raise FileNotFoundError(
-                f"{name}: no model folder at {folder}; give a folder with config.json, or a hub name"
-            )
-        folder = fetch_snapshot(name, ["config.json"])
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"{name}: {folder} holds no config.json; expected a Hugging Face model folder")
-    try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except (OSError, StrictDataclassError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{name}: transformers cannot read its config.json: {reason:.300}") from error
 
 
 def true_costs(
@@ -197,8 +169,8 @@ def meta_model(config: PreTrainedConfig) -> PreTrainedModel:
     """
     for mapping in (MODEL_FOR_MULTIMODAL_LM_MAPPING, MODEL_FOR_PRETRAINING_MAPPING):
         if type(config) in mapping:
-            with torch.device("meta"):
-                return mapping[type(config)](config)
+            check_layers(config, _MOST_LAYERS)
+            return on_meta(mapping[type(config)], config)
     raise ValueError(f"{config.model_type}: transformers has no speech LLM of this model_type; cannot count it")
 
 

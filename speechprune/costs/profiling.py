@@ -11,10 +11,13 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedConfig
 
-from speechprune.costs.count import count_parameters, load_config, recording, true_costs
+from speechprune.common.defaults import TEXT_TOKENS
+from speechprune.common.markdown import aligned_table
+from speechprune.costs.count import count_parameters, recording, true_costs
 from speechprune.costs.encoder import encoder_cost
 from speechprune.costs.llm import CONVENTIONS, decoder_shape, speech_config, table1_costs
 from speechprune.models.base import Prompt, SpeechLLM
+from speechprune.models.folder import ModelFolder
 
 RATES = (0.2, 0.4, 0.6, 0.8)  # Table I's
 WARM_UP = 2  # runs that are not timed
@@ -104,7 +107,7 @@ def _watch_memory(device: torch.device) -> Callable[[], int | None]:
 def profile(
     model: str | Path,
     audio_tokens: int | None = None,
-    text_tokens: int = 107,
+    text_tokens: int = TEXT_TOKENS,
     seconds: float | None = None,
     load: Callable[[], SpeechLLM] | None = None,
 ) -> dict:
@@ -113,7 +116,7 @@ def profile(
     Args:
         model: "mini", a folder (config.json is enough), or a hub name.
         audio_tokens: what the decoder reads; None for Table I's rows, Original (one window) and ``RATES`` of it.
-        text_tokens: of the prompt with question and choices; 107 is the paper's.
+        text_tokens: of the prompt with question and choices; by default the paper's.
         seconds: the recording's length; by default as many full windows as ``audio_tokens`` need.
         load: gives the model with its weights, to time the prefill with; by default nothing is timed.
     Returns:
@@ -123,9 +126,11 @@ def profile(
     Raises:
         FileNotFoundError, ValueError: no such model, or one that cannot be counted; the message says why.
     """
-    config = speech_config(load_config(model))
+    folder = ModelFolder.open(model, weights=False)
+    config = speech_config(folder.auto_config())
     shape = decoder_shape(config)
-    parameters = count_parameters(config)  # first, since it refuses a decoder that cannot be counted
+    with folder.reading("the sizes in config.json"):
+        parameters = count_parameters(config)  # first, since it refuses a decoder that cannot be counted
     systems = _systems(config, audio_tokens, seconds)
     counts = [true_costs(config, tokens, text_tokens, length, parameters) for _, tokens, length in systems]
     loaded = load() if load else None  # after all that can be refused has been
@@ -181,14 +186,14 @@ def format_profile(result: dict) -> str:
         f"{result['model']} ({result['model_type']}): {_amount(first['parameters'])} parameters, "
         f"{_amount(first['weights_bytes'])}B in fp16; {result['text_tokens']} text tokens",
         "As Table I counts:",
-        _table(["PR", "tokens", *columns], paper),
+        aligned_table(["PR", "tokens", *columns], paper),
         "True counts, in FLOP, and the KV cache in bytes (fp16):",
-        _table(["PR", "tokens", *TRUE.values()], true),
+        aligned_table(["PR", "tokens", *TRUE.values()], true),
     ]
     if first["not_counted"]:
         parts.append(f"The total lacks encoder, projector and pruner: {first['not_counted']}")
     if rows[0]["measured"]:
-        parts += [_measured_title(rows[0]["measured"]), _table(*_measured_table(labels, rows))]
+        parts += [_measured_title(rows[0]["measured"]), aligned_table(*_measured_table(labels, rows))]
     return "\n\n".join(parts)
 
 
@@ -217,12 +222,3 @@ def _amount(value: int | None) -> str:
         return "-"
     power = min(5, (len(str(value)) - 1) // 3)
     return f"{value / 1000**power:#.4g}".rstrip(".") + " " + " kMGTP"[power] if power else str(value)
-
-
-def _table(head: list[str], body: list[list[str]]) -> str:
-    lines = [head, ["-" * len(name) for name in head], *body]
-    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
-    lines[1] = ["-" * (width - 1) + ":" for width in widths]
-    return "\n".join(
-        "| " + " | ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
-    )

@@ -10,16 +10,29 @@ import hashlib
 import json
 import logging
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from lhotse import CutSet, MonoCut, Recording
-from tqdm import tqdm
+from lhotse import CutSet, MonoCut
 
+from speechprune.audio import file_states, open_recording
 from speechprune.common.files import Problem, WriteError, atomic_write, shown
+from speechprune.common.meter import Meter
+from speechprune.common.names import file_name
 from speechprune.data.cuts import validate_cut, write_cuts
+
+__all__ = [
+    "Item",
+    "build_cuts",
+    "file_state",
+    "open_recording",
+    "path_inside",
+    "report_problems",
+    "select_cuts",
+    "split_subset",
+    "text_lines",
+]
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +46,8 @@ class Item:
     """One recording to be.
 
     Attributes:
-        id: of the recording and its cut, such as ``test-0007``; it names files, so only letters, digits and ``_.-``.
+        id: of the recording and its cut, such as ``test-0007``; it names files (``file_name``), so only letters, digits
+            and ``_.-``.
         where: its place in the corpus, ``data.jsonl:12``, for messages.
         inputs: everything that the cut is made of, as JSON holds it; a change makes the cut anew.
         make: gives the cut. ValueError, or an OSError of the corpus' files, marks this recording as broken.
@@ -45,7 +59,13 @@ class Item:
     make: Callable[[], MonoCut]
 
 
-def build_cuts(folder: Path, items: Iterable[Item], problems: list[Problem], progress: bool = True) -> CutSet:
+def build_cuts(
+    folder: Path,
+    items: Iterable[Item],
+    problems: list[Problem],
+    progress: bool | None = None,
+    corpus: str | None = None,
+) -> CutSet:
     """Make the cuts of one set and write ``folder/cuts.jsonl.gz``.
 
     Args:
@@ -53,7 +73,8 @@ def build_cuts(folder: Path, items: Iterable[Item], problems: list[Problem], pro
         items: one per recording; taken one at a time, so a generator keeps memory small.
         problems: what the recipe found so far; broken items are added, with every promise that a cut breaks. All are
             written to ``folder/problems.txt``, and the first ten are logged.
-        progress: show a bar on stderr.
+        progress: as ``Meter``'s ``shown``.
+        corpus: the recipe's name, which every cut then carries: tables of several corpora go by it.
     Returns:
         the set, read lazily from its file.
     Raises:
@@ -61,20 +82,20 @@ def build_cuts(folder: Path, items: Iterable[Item], problems: list[Problem], pro
         WriteError: the disk is full, ...
     """
     made: dict[str, Path] = {}
-    for item in tqdm(items, desc=f"prepare {folder.name}", unit="rec", disable=not progress, file=sys.stderr):
+    for item in Meter(items, f"prepare {folder.name}", "recordings", progress):
         if not _NAME.fullmatch(item.id):
             problems.append(Problem(item.where, "id", shown(item.id), "letters, digits and _.- only"))
         elif item.id in made:
             problems.append(Problem(item.where, "id", shown(item.id), "an id that no other recording has"))
         else:
-            part = folder / "parts" / f"{item.id}.json"
+            part = folder / "parts" / f"{file_name(item.id)}.json"
             broken = _make(item, part)
             problems += broken
             if not broken:
                 made[item.id] = part
-    _report(folder, len(made), problems)
+    report_problems(folder, len(made), problems)
     path = folder / "cuts.jsonl.gz"
-    write_cuts(path, map(_read, made.values()))
+    write_cuts(path, (_read(part, corpus) for part in made.values()))
     return CutSet.from_jsonl_lazy(path)
 
 
@@ -109,6 +130,8 @@ def path_inside(folder: Path, name: str) -> Path:
         ValueError: a name that leads out of the folder: absolute, or with ``..``.
         FileNotFoundError: no such file.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"file name {shown(name)}, expected a text")
     parts = {*PurePosixPath(name).parts, *PureWindowsPath(name).parts}
     absolute = PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor
     if not name or not name.isprintable() or absolute or ".." in parts:
@@ -117,15 +140,6 @@ def path_inside(folder: Path, name: str) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
     return path
-
-
-def open_recording(path: Path, recording_id: str) -> Recording:
-    """The Lhotse recording of a file; ValueError, naming it, where it is no audio."""
-    try:
-        return Recording.from_file(path, recording_id=recording_id)
-    except Exception as error:  # Lhotse's backends fail in many ways on what is no audio
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path}: not audio that can be read ({shown(reason)})") from error
 
 
 def file_state(path: Path) -> list:
@@ -162,28 +176,41 @@ def _make(item: Item, part: Path) -> list[Problem]:
         raise
     except (ValueError, OSError) as error:
         return [Problem(item.where, item.id, str(error), "")]
+    except (TypeError, LookupError, AttributeError) as error:  # a row of a shape that the recipe did not think of
+        return [Problem(item.where, item.id, f"{type(error).__name__}: {error}", "")]
     if broken := validate_cut(cut):
         return [replace(problem, where=f"{item.where}: {problem.where}") for problem in broken]
+    sizes = [size for size, _ in file_states(cut.recording)]
     with atomic_write(part) as file:
-        json.dump({"inputs": digest, "cut": cut.to_dict()}, file, ensure_ascii=False)
+        json.dump({"inputs": digest, "bytes": sizes, "cut": cut.to_dict()}, file, ensure_ascii=False)
     return []
 
 
 def _is_finished(part: Path, digest: str) -> bool:
-    """Whether ``part`` was made of the same inputs, and the audio that belongs to it is still there."""
+    """Whether ``part`` was made of the same inputs, and the audio that belongs to it is still there and as long."""
     try:
         row = json.loads(part.read_text(encoding="utf-8"))
-        sources = row["cut"]["recording"]["sources"]
-        return row["inputs"] == digest and all(Path(source["source"]).is_file() for source in sources)
-    except (OSError, ValueError, KeyError, TypeError):
+        sizes = [Path(source["source"]).stat().st_size for source in row["cut"]["recording"]["sources"]]
+        return row["inputs"] == digest and row.get("bytes", sizes) == sizes
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
-def _read(part: Path) -> MonoCut:
-    return MonoCut.from_dict(json.loads(part.read_text(encoding="utf-8"))["cut"])
+def _read(part: Path, corpus: str | None) -> MonoCut:
+    cut = MonoCut.from_dict(json.loads(part.read_text(encoding="utf-8"))["cut"])
+    if corpus is not None:
+        cut.custom["corpus"] = corpus  # here, so that parts of before are not made again
+    return cut
 
 
-def _report(folder: Path, made: int, problems: list[Problem]) -> None:
+def report_problems(folder: Path, made: int, problems: list[Problem]) -> None:
+    """Write all problems of a set to ``folder/problems.txt``, and log the first ten.
+
+    Args:
+        made: number of recordings that can be used.
+    Raises:
+        ValueError: there is none. WriteError: the disk is full, ...
+    """
     listing = folder / "problems.txt"
     if not problems:
         listing.unlink(missing_ok=True)

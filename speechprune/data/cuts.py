@@ -3,8 +3,10 @@
 ``cut.custom["questions"]`` is a list of
 ``{"id": "<recording id>-q<k>", "question": str, "choices": [str, ...], "answer": index, "evidence": spans or None}``
 with spans ``[{"start": seconds, "duration": seconds}, ...]`` counted from the recording's start; ``distractors``, where
-a question has them, are spans that say wrong choices. Other custom fields
-(``scenario``, ``topic``, ``hard``, ...) and further keys of a question are the corpus' own.
+a question has them, are spans that say wrong choices. ``custom["corpus"]``, where it is known, names the recipe that
+the cut comes from: rows carry it on, and tables of several corpora go by it. Other custom fields
+(``scenario``, ``topic``, ``hard``, ...) and further keys of a question are the corpus' own; those of ``STAGE_FIELDS``
+are written by stage 2.
 """
 
 from __future__ import annotations
@@ -13,27 +15,40 @@ import gzip
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
 from lhotse import MonoCut
 
+from speechprune.audio import FILES, refuse_source
 from speechprune.common.files import Problem, atomic_write, json_line, read_numbered, shown
 from speechprune.prompts import LETTERS
 
 __all__ = ["Problem", "read_cuts", "validate_cut", "validate_cuts", "write_cuts"]
 
+# Custom fields of a dump's cuts; ``features.extract`` says what they hold.
+STAGE_FIELDS = (
+    "audio_tokens",
+    "checksums",
+    "audio_hash",
+    "audio_files",
+    "error",
+    "source_hash",
+    "revision",
+)
 TOLERANCE = 0.025  # seconds a manifest's times may be off, as in Lhotse
-_ID = re.compile(r"[^\s/\x00-\x1f\x7f]+")  # ids name folders and Kaldi archive entries
+LABELS = ("corpus", "resynthesised")  # custom fields that every row of stage 3 carries on
+_ID = re.compile(r"[^\s/]+")  # ids name Kaldi archive entries
 
 
-def read_cuts(path: str | Path, problems: list[Problem]) -> Iterator[MonoCut]:
+def read_cuts(path: str | Path, problems: list[Problem], only: Collection[str] | None = None) -> Iterator[MonoCut]:
     """The cuts of a file, or of a folder's ``cuts*.jsonl`` and ``cuts*.jsonl.gz`` in the order of their names.
 
     Args:
         path: .jsonl, .jsonl.gz, or a folder.
         problems: gets one entry, ``where`` = "file:line", per line that is no JSON object or no MonoCut.
+        only: ids of the cuts that are wanted; the others cost no more than their JSON.
     Raises:
         FileNotFoundError: no such file, or a folder without cuts.
     """
@@ -51,6 +66,8 @@ def read_cuts(path: str | Path, problems: list[Problem]) -> Iterator[MonoCut]:
                 continue
             if not isinstance(row.get("id"), str):
                 problems.append(Problem(where, "id", shown(row.get("id")), "a text"))
+                continue
+            if only is not None and row["id"] not in only:
                 continue
             try:
                 cut = MonoCut.from_dict(row)
@@ -83,13 +100,13 @@ def write_cuts(path: str | Path, cuts: Iterable[MonoCut]) -> int:
     return count
 
 
-def validate_cuts(cuts: Iterable[MonoCut]) -> list[Problem]:
+def validate_cuts(cuts: Iterable[MonoCut], sources: Collection[str] = FILES) -> list[Problem]:
     """``validate_cut`` on each, and ids that two cuts share: cut ids and question ids."""
     problems: list[Problem] = []
     cut_ids: set[str] = set()
     owners: dict[str, str] = {}
     for cut in cuts:
-        problems += validate_cut(cut)
+        problems += validate_cut(cut, sources)
         where, key = shown(cut.id), repr(cut.id)
         if key in cut_ids:
             problems.append(Problem(where, "id", where, "an id that no other cut has"))
@@ -103,13 +120,23 @@ def validate_cuts(cuts: Iterable[MonoCut]) -> list[Problem]:
     return problems
 
 
-def validate_cut(cut: MonoCut) -> list[Problem]:
-    """Every broken promise of one cut, none when it keeps them all. Never raises, whatever the fields hold."""
+def validate_cut(cut: MonoCut, sources: Collection[str] = FILES) -> list[Problem]:
+    """Every broken promise of one cut, none when it keeps them all. Never raises, whatever the fields hold.
+
+    Args:
+        sources: types of Lhotse's sources that its recording may have.
+    """
     found = _Found(shown(cut.id))
-    found.expect(_is_id(cut.id), "id", cut.id, "a non-empty text without blanks and '/'")
-    end = _validate_recording(cut, found)
+    found.expect(_is_id(cut.id), "id", cut.id, "a non-empty printable text without blanks and '/'")
+    end = _validate_recording(cut, sources, found)
     _validate_supervisions(cut, end, found)
-    questions = (cut.custom if isinstance(cut.custom, dict) else {}).get("questions")
+    custom = cut.custom if isinstance(cut.custom, dict) else {}
+    for name in LABELS:
+        value = custom.get(name)
+        found.expect(
+            value is None or (_is_text(value) and value.isprintable()), name, value, "one line of printable text"
+        )
+    questions = custom.get("questions")
     if found.expect(isinstance(questions, list), "questions", questions, "a list"):
         for i, question in enumerate(questions):
             if found.expect(isinstance(question, dict), f"questions[{i}]", question, "an object"):
@@ -133,7 +160,7 @@ class _Found:
 
 
 def _is_id(value: object) -> bool:
-    return isinstance(value, str) and _ID.fullmatch(value) is not None
+    return isinstance(value, str) and value.isprintable() and _ID.fullmatch(value) is not None
 
 
 def _is_text(value: object) -> bool:
@@ -149,11 +176,15 @@ def _questions(cut: MonoCut) -> list[dict]:
     return [q for q in questions if isinstance(q, dict)] if isinstance(questions, list) else []
 
 
-def _validate_recording(cut: MonoCut, found: _Found) -> float:
+def _validate_recording(cut: MonoCut, sources: Collection[str], found: _Found) -> float:
     """Check the recording and how the cut covers it; returns the recording's end in seconds."""
     recording = cut.recording
     if not found.expect(recording is not None, "recording", None, "a recording"):
         return math.inf
+    for i, source in enumerate(recording.sources):
+        if refused := refuse_source(source, sources):
+            field, value, limit = refused
+            found.expect(False, f"recording.sources[{i}].{field}", value, limit)
     found.expect(recording.id == cut.id, "recording.id", recording.id, f"the cut's id {shown(cut.id)}")
     rate, samples, length = recording.sampling_rate, recording.num_samples, recording.duration
     good = found.expect(_is_number(rate) and rate > 0, "recording.sampling_rate", rate, "above 0")

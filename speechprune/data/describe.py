@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from lhotse import MonoCut
 
-from speechprune.common.files import atomic_write
+from speechprune.common.files import Problem, atomic_write
+from speechprune.data.cuts import STAGE_FIELDS, validate_cut
 from speechprune.prompts import LETTERS
 
 WINDOW = 30.0  # seconds that a model's ordinary input holds
@@ -86,11 +87,21 @@ class Description:
         return "\n".join(f"{name:<{width}}  {text}" for name, text in lines.items())
 
 
-def describe(cuts: Iterable[MonoCut]) -> Description:
-    """Count a set, one cut at a time. ValueError where there is not one cut."""
+def describe_cuts(cuts: Iterable[MonoCut], problems: list[Problem]) -> Description:
+    """Count a set, one cut at a time.
+
+    Args:
+        problems: gets what is wrong with cuts that break the contract; these are not counted. A set of text alone
+            needs no recordings.
+    Raises:
+        ValueError: there is not one cut that keeps it.
+    """
     found = Description()
     for cut in cuts:
-        custom = cut.custom or {}
+        if broken := [problem for problem in validate_cut(cut) if problem.field != "recording"]:
+            problems += broken
+            continue
+        custom = cut.custom
         found.durations.append(float(cut.duration))
         for question in custom.get("questions", []):
             found.choices[len(question["choices"])] += 1
@@ -111,10 +122,11 @@ def describe(cuts: Iterable[MonoCut]) -> Description:
         if engine := custom.get("resynthesised"):
             found.resynthesised[engine] += 1
         for name, value in custom.items():
-            if isinstance(value, str | bool) and name not in ("resynthesised", "error", "source_hash"):
+            if isinstance(value, str | bool) and name not in ("resynthesised", *STAGE_FIELDS):
                 found.custom.setdefault(name, Counter())[value] += 1
     if not found.durations:
-        raise ValueError("no cuts to describe")
+        reason = f"; the first of {len(problems)} problems: {problems[0]}" if problems else ""
+        raise ValueError(f"no cuts to describe{reason}")
     found.custom = {name: values for name, values in found.custom.items() if len(values) <= 20}
     return found
 

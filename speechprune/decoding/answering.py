@@ -18,7 +18,7 @@ from speechprune.decoding.batches import Reply, batches
 from speechprune.decoding.oracle import Oracle
 from speechprune.decoding.systems import LEFT_OUT, System
 from speechprune.models import SpeechLLM
-from speechprune.prompts import query_text
+from speechprune.prompts import check_question, query_text
 from speechprune.pruners import PAD, PruneInputs
 
 log = logging.getLogger(__name__)
@@ -58,12 +58,17 @@ class Answerer:
             questions: as the cut contract has them.
             systems: those that differ only in their rate share the pruner's work.
         """
-        asked = [self._asked(question) for question in questions]
-        replies: dict[System, list[Reply]] = {system: [replace(reply) for reply in asked] for system in systems}
+        systems = list(systems)
+        modes = {system.mode == "cloze" for system in systems}
+        asked = {cloze: [self._asked(question, cloze) for question in questions] for cloze in modes}
+        replies: dict[System, list[Reply]] = {
+            system: [replace(reply) for reply in asked[system.mode == "cloze"]] for system in systems
+        }
         methods: dict[System, list[System]] = {}
         pools: dict[object, list[System]] = {}
         for system in replies:
-            methods.setdefault(replace(system, name="", rate=None, positions="", mode=""), []).append(system)
+            method = replace(system, name="", rate=None, positions="", mode=str(system.mode == "cloze"))
+            methods.setdefault(method, []).append(system)
             pools.setdefault((system.mode, system.positions) if self.together else system, []).append(system)
         for group in methods.values():
             self._prune(recording, tokens, {system: replies[system] for system in group})
@@ -71,9 +76,14 @@ class Answerer:
             self._ask(pool[0], len(tokens), [reply for system in pool for reply in replies[system]])
             yield from ((system, replies.pop(system)) for system in pool)
 
-    def _asked(self, question: dict) -> Reply:
+    def _asked(self, question: dict, cloze: bool) -> Reply:
         try:
-            return Reply(question, self.model.prompt(question["question"], question["choices"]))
+            text, choices = question["question"], question["choices"]
+            if not cloze:
+                return Reply(question, self.model.prompt(text, choices))
+            check_question(text, choices)
+            prompt = self.model.prompt(text, None)
+            return Reply(question, prompt, continuations=self.model.continuations(prompt, choices))
         except Exception as error:
             return Reply(question, error=explain(error))
 
@@ -209,25 +219,41 @@ class Answerer:
 
     def _ask(self, system: System, total: int, replies: Sequence[Reply]) -> None:
         """Fill in what the model says, in the mode and with the positions of ``system``."""
-        for batch in batches([reply for reply in replies if reply.error is None], self.batch_tokens):
-            self._ask_batch(system, total, batch)
+        waiting = [reply for reply in replies if reply.error is None]
+        while waiting:
+            most, asked = self.batch_tokens, set()
+            for batch in batches(waiting, most):
+                self._ask_batch(system, total, batch)
+                asked.update(map(id, batch))
+                if self.batch_tokens != most:  # memory was short: what is left goes into smaller batches
+                    break
+            waiting = [reply for reply in waiting if id(reply) not in asked]
 
     def _ask_batch(self, system: System, total: int, batch: list[Reply]) -> None:
-        """One prefill; a batch that fails (memory, one bad row) is halved until the bad row stands alone."""
-        failure, memory = self._attempt(system, total, batch)
-        if failure is None:
-            return
-        if len(batch) == 1:
-            batch[0].error = failure
-            return
-        if memory:
-            longest = max(reply.start + reply.end for reply in batch)
-            log.warning("out of GPU memory with %d rows of up to %d tokens; halving", len(batch), longest)
-            torch.cuda.empty_cache()
-            self.batch_tokens = max(1, self.batch_tokens // 2)  # from the next recording on
-        half = len(batch) // 2
-        self._ask_batch(system, total, batch[:half])
-        self._ask_batch(system, total, batch[half:])
+        """One prefill; a part that fails (memory, one bad row) is halved until the bad row stands alone.
+
+        The first size that passes where a larger one met the end of the memory is that of all parts and batches to
+        come: trying each of them at the old size would halve ``batch_tokens`` again and again for one shortage.
+        """
+        most, parts, short = self.batch_tokens, [batch], False
+        while parts:
+            part = parts.pop(0)
+            failure, memory = self._attempt(system, total, part)
+            if failure is None and short:
+                size, rest, short = len(part), [reply for later in parts for reply in later], False
+                parts = [rest[start : start + size] for start in range(0, len(rest), size)]
+                self.batch_tokens = max(1, most * size // len(batch))
+                log.warning("%d rows fit; batches of %d tokens from here on", size, self.batch_tokens)
+            elif failure is not None and len(part) == 1:
+                part[0].error = failure
+            elif failure is not None:
+                short = memory
+                if memory:
+                    longest = max(reply.start + reply.end for reply in part)
+                    log.warning("out of GPU memory with %d rows of up to %d tokens; halving", len(part), longest)
+                    torch.cuda.empty_cache()
+                half = len(part) // 2
+                parts[:0] = [part[:half], part[half:]]
 
     def _attempt(self, system: System, total: int, batch: list[Reply]) -> tuple[str | None, bool]:
         """(what went wrong or None, whether for want of GPU memory). Nothing of a failed prefill stays alive."""
@@ -243,7 +269,10 @@ class Answerer:
                     reply.text = text
                 return None, False
             counts = [len(reply.question["choices"]) for reply in batch]
-            found = self.model.choice_logprobs(*rows, counts, **places).tolist()
+            if system.mode == "cloze":
+                found = self.model.cloze_logprobs(*rows, [reply.continuations for reply in batch], **places)
+            else:
+                found = self.model.choice_logprobs(*rows, counts, **places).tolist()
         except Exception as error:
             return explain(error), isinstance(error, torch.OutOfMemoryError)
         for reply, count, row in zip(batch, counts, found, strict=True):

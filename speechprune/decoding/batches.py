@@ -21,14 +21,17 @@ class Reply:
         prompt: the text around the audio.
         heard: (N, D) what the system could choose from: the recording's tokens, or silence.
         indices: (n,) int64 on the CPU, the tokens of it that are read. Replies that read the same hold one object.
-        logprobs: (C,) log-probabilities of the choices' letters; None in mode generate.
-        text: what was generated; None in mode logprob.
+        continuations: in mode cloze, the token ids of each choice as the answer; empty in the others.
+        logprobs: (C,) log-probabilities of the choices' letters, in mode cloze of the choices themselves, summed over
+            their tokens; None in mode generate.
+        text: what was generated; None in the other modes.
     """
 
     question: dict
     prompt: Prompt | None = None
     heard: Tensor | None = None
     indices: Tensor | None = None
+    continuations: tuple[tuple[int, ...], ...] = ()
     logprobs: list[float] | None = None
     text: str | None = None
     error: str | None = None
@@ -41,7 +44,12 @@ class Reply:
     @property
     def end(self) -> int:
         """Positions behind the audio."""
-        return len(self.prompt.after)
+        return len(self.prompt.after) + max(map(len, self.continuations), default=1) - 1
+
+    @property
+    def rows(self) -> int:
+        """Rows that it takes behind the audio: one, or one for each continuation."""
+        return len(self.continuations) or 1
 
 
 def batches(replies: Iterable[Reply], most: int) -> Iterator[list[Reply]]:
@@ -57,17 +65,18 @@ def batches(replies: Iterable[Reply], most: int) -> Iterator[list[Reply]]:
     for reply in sorted(replies, key=lambda reply: (-reply.start, -reply.end)):
         groups.setdefault((id(reply.indices), reply.prompt.before), []).append(reply)
     batch: list[Reply] = []
-    starts, start, end = 0, 0, 0  # how many different ones, the longest, the longest text behind one
+    starts, start, end, rows = 0, 0, 0, 0  # how many different ones, the longest, the longest text behind one; rows
     for group in groups.values():
         for k, reply in enumerate(group):
             wider = max(start, reply.start), max(end, reply.end)
             more = starts + (k == 0 or not batch)
             audio = more * wider[0] if more > 1 else 0
-            read, cached = audio + (len(batch) + 1) * wider[1], (len(batch) + 1) * sum(wider)
+            wanted = rows + reply.rows
+            read, cached = audio + wanted * wider[1], wanted * sum(wider)
             if batch and (read > most or cached > max(2 * most, CACHED)):
                 yield batch
-                batch, more, wider = [], 1, (reply.start, reply.end)
+                batch, more, wider, wanted = [], 1, (reply.start, reply.end), reply.rows
             batch.append(reply)
-            starts, (start, end) = more, wider
+            starts, (start, end), rows = more, wider, wanted
     if batch:
         yield batch

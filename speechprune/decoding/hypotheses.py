@@ -1,66 +1,20 @@
-"""Reading what stage 3 wrote: rows that keep their form, merged; and what each system is."""
+"""Reading what stage 3 wrote: rows merged and of the right version; and what each system is."""
 
 from __future__ import annotations
 
 import base64
-import json
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from speechprune.common.files import Problem, read_numbered, shown
-from speechprune.prompts import LETTERS
-
-
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and bool(value) and value.isprintable()
-
-
-def _is_number(value: object, high: float) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= high
-
-
-def _is_share(value: object) -> bool:
-    return value is None or _is_number(value, 1)
-
-
-def _is_rotation(value: object) -> bool:
-    return type(value) is int and 0 <= value < len(LETTERS)
-
-
-_FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
-    "id": (_is_name, "a printable, non-empty string"),
-    "system": (_is_name, "a printable, non-empty string"),
-    "model": (_is_name, "a printable, non-empty string"),
-    "answer": (_is_name, "a letter"),
-    "rate": (_is_share, "null or a number in [0, 1]"),
-    "prediction": (lambda v: v is None or _is_name(v), "null or a letter"),
-    "choice_logprobs": (lambda v: v is None or isinstance(v, list), "null or a list"),
-    "tokens": (lambda v: v is None or _is_number(v, 10**9), "null or a number of tokens"),
-    "evidence_recall": (_is_share, "null or a number in [0, 1]"),
-    "error": (lambda v: v is None or (isinstance(v, str) and bool(v)), "null or a message"),
-}
-_OPTIONAL: dict[str, tuple[Callable[[object], bool], str]] = {  # rows of earlier versions and of others lack them
-    "recording": (_is_name, "a printable, non-empty string"),
-    "reply": (lambda v: v is None or isinstance(v, str), "null or a text"),
-    "kept": (lambda v: v is None or isinstance(v, str), "null or what pack_tokens gives"),
-    "evidence_precision": (_is_share, "null or a number in [0, 1]"),
-    "resynthesised": (_is_name, "the name of a synthesiser"),
-    "rotation": (_is_rotation, f"a whole number from 0 to {len(LETTERS) - 1}"),
-}
-
-
-def _row_problem(row: dict, where: str) -> Problem | None:
-    for field, (valid, limit) in (_FIELDS | _OPTIONAL).items():
-        if field not in row:
-            if field in _OPTIONAL:
-                continue
-            return Problem(where, field, "missing", limit)
-        if not valid(row[field]):
-            return Problem(where, field, shown(row[field]), limit)
-    return None
+from speechprune.common.reading import read_json
+from speechprune.decoding.expected import NAME, cut_questions, read_expected
+from speechprune.decoding.rows import UNVERIFIED, Left, Question, Verdict, hypothesis_files, label, row_problem
+from speechprune.features.lines import cut_files, cut_rows
 
 
 def pack_tokens(indices: Sequence[int] | np.ndarray, total: int) -> str:
@@ -87,62 +41,132 @@ def unpack_tokens(kept: str, total: int) -> np.ndarray:
     return np.flatnonzero(np.unpackbits(np.frombuffer(packed, np.uint8), count=total))
 
 
-def hypothesis_files(folder: str | Path) -> list[Path]:
-    """Every ``hyp*.jsonl`` at any depth below ``folder``, sorted."""
-    return sorted(Path(folder).rglob("hyp*.jsonl"))
-
-
 def _key(row: dict) -> tuple:
     rate = row["rate"]
     return row["system"], -1.0 if rate is None else float(rate), row["id"], row.get("rotation", -1), row["model"]
 
 
-def read_hypotheses(folder: str | Path, problems: list[Problem]) -> list[dict]:
-    """Every row of every ``hyp*.jsonl`` below ``folder``, one per (question, system, rate, model, rotation).
+@dataclass
+class Hypotheses:
+    """The rows below a folder, one per (question, system, rate, model, rotation).
 
-    Of rows with one key, one without error supersedes one with error; otherwise the first wins.
+    Attributes:
+        rows: as decode wrote them, sorted by (system, rate, id, rotation), a null rate first.
+        left: what was left out, since all its rows answer another version of their question.
+        unverified: how many of the rows do not say which version they answer.
+    """
+
+    rows: list[dict]
+    left: Left = field(default_factory=Left)
+    unverified: int = 0
+
+    def problems(self, folder: str | Path) -> Iterator[Problem]:
+        """One entry for the rows that were left out, if there are any."""
+        if self.left:
+            yield Problem(str(folder), "version", f"{self.left}; left out", "rows of now: run stages 2 and 3 again")
+
+    def doubts(self, folder: str | Path) -> Iterator[str]:
+        """One line about the unverified rows, if there are any."""
+        if self.unverified:
+            yield f"{folder}: {self.unverified} {UNVERIFIED}; they count, unverified"
+
+
+def read_hypotheses(
+    folder: str | Path, problems: list[Problem], questions: Mapping[str, Question] | None = None
+) -> Hypotheses:
+    """Every row of every ``hyp*.jsonl`` below ``folder``.
+
+    Of rows with one key, one of the right version supersedes another, one without error one with error; otherwise the
+    first wins.
 
     Args:
         folder: e.g. ``exp/mini/test``.
         problems: gets one entry per line that is not JSON or not a hypothesis row; such lines are left out.
-    Returns:
-        rows as decode wrote them, sorted by (system, rate, id, rotation), a null rate first.
+        questions: as they are now (``current_questions``), by id. Rows of others are kept as they are; of all, for
+            None.
     """
-    merged: dict[tuple, dict] = {}
+    merged: dict[tuple, tuple[tuple[bool, bool, Verdict], dict]] = {}
     for path in hypothesis_files(folder):
         for number, row in read_numbered(path, problems):
-            problem = _row_problem(row, f"{path}:{number}")
+            problem = row_problem(row, f"{path}:{number}")
             if problem is not None:
                 problems.append(problem)
                 continue
-            first = merged.setdefault(_key(row), row)
-            if first["error"] is not None and row["error"] is None:
-                merged[_key(row)] = row
-    return [merged[key] for key in sorted(merged)]
+            question = (questions or {}).get(row["id"])
+            verdict = Verdict.CURRENT if question is None else question.verdict(row)
+            rank = verdict is not Verdict.OTHER, row["error"] is None, verdict
+            if (key := _key(row)) not in merged or rank > merged[key][0]:
+                merged[key] = rank, row
+    found = Hypotheses([])
+    for key in sorted(merged):
+        (good, _, verdict), row = merged[key]
+        if good:
+            found.rows.append(row)
+            found.unverified += verdict is Verdict.UNVERIFIED
+        else:
+            found.left.add(row["id"])
+    return found
 
 
-def label(system: str, rate: float | None) -> str:
-    """``rap_0.4``: a system at a rate in one word, as its folder is called."""
-    return system if rate is None else f"{system}_{rate:g}"
+def current_questions(folder: str | Path, cuts: str | Path | None = None) -> dict[str, Question]:
+    """{id: question} as they are now: those of ``cuts``, and of what decode expects; {} where neither is there.
+
+    Args:
+        folder: exp/<model>/<set>.
+        cuts: a file or a folder. Where its recordings do not say what their samples are, the dump's do.
+    Raises:
+        FileNotFoundError: no such cuts.
+        ValueError: ``expected.json`` or the dump's ``recordings.json`` is damaged.
+    """
+    decoded: dict[str, Question] = {}
+    folder = Path(folder)
+    for file in sorted(folder.rglob(NAME)) or sorted(folder.resolve().parent.glob(NAME)):
+        decoded |= read_expected(file.parent).questions
+    samples = {question.recording: question.audio_hash for question in decoded.values()}
+    found = dict(decoded)
+    for row in [] if cuts is None else cut_rows(cut_files(Path(cuts))):
+        for question in cut_questions(row, samples):
+            found[question.id] = question
+    return found
+
+
+# What each system is
+
+
+@dataclass(frozen=True)
+class SystemFacts:
+    """What a system's ``config.json`` says of it: ``title`` is None in folders of earlier versions."""
+
+    name: str
+    rate: float | None
+    audio: str
+    title: str | None
+
+
+def read_systems(folder: str | Path) -> list[SystemFacts]:
+    """The systems that have rows below ``folder``, told by the ``config.json`` that decode writes beside them.
+
+    A system without a readable one is left out.
+    """
+    found = []
+    for parent in sorted({path.parent for path in hypothesis_files(folder)}):
+        try:
+            config = read_json(parent / "config.json")
+        except (OSError, ValueError):
+            continue
+        name, rate, audio, title = (config.get(key) for key in ("name", "rate", "audio", "title"))
+        good = isinstance(name, str) and isinstance(audio, str) and not isinstance(rate, bool)
+        if good and isinstance(rate, int | float | None) and isinstance(title, str | None):
+            found.append(SystemFacts(name, rate, audio, title))
+    return found
 
 
 def replaced_audio(folder: str | Path) -> dict[str, str]:
-    """{label: "silence" or "none"} of the systems below ``folder`` that hear nothing of the recording.
-
-    Told by the ``config.json`` that decode writes beside the rows; a system without a readable one is left out.
-    """
-    found = {}
-    for parent in sorted({path.parent for path in hypothesis_files(folder)}):
-        try:
-            config = json.loads((parent / "config.json").read_text(encoding="utf-8"))
-            system, rate, audio = config["name"], config["rate"], config["audio"]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        if audio in ("silence", "none"):
-            found[label(system, rate)] = audio
-    return found
+    """{label: "silence" or "none"} of the systems below ``folder`` that hear nothing of the recording."""
+    return {label(s.name, s.rate): s.audio for s in read_systems(folder) if s.audio in ("silence", "none")}
 
 
 def choices_of(rows: list[dict]) -> int | None:
     """Number of choices of the question that ``rows`` are about, where they tell; None otherwise."""
-    return next((len(row["choice_logprobs"]) for row in rows if row["choice_logprobs"]), None)
+    told = (len(row["choice_logprobs"]) if row["choice_logprobs"] else row.get("choices") for row in rows)
+    return next(filter(None, told), None)

@@ -17,6 +17,7 @@ class Oracle:
     """
 
     name: ClassVar[str] = "oracle"
+    title: ClassVar[str] = "Oracle"
     uses_query: ClassVar[bool] = False
     has_budget: ClassVar[bool] = True
 

@@ -1,85 +1,291 @@
-"""One row of stage 3: what it says of a question and a system, and how rows are told apart."""
+"""The one contract of stage 3's rows: what one is about, what makes it valid, which version of a question it answers.
+
+Stages 3 to 5 and ``progress`` go by this module, which needs neither torch nor Lhotse.
+"""
 
 from __future__ import annotations
 
-from lhotse import MonoCut
+import hashlib
+import json
+import math
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
 
-from speechprune.decoding.answering import evidence_mask
-from speechprune.decoding.batches import Reply
-from speechprune.decoding.hypotheses import pack_tokens
-from speechprune.decoding.replies import parse_choice
-from speechprune.decoding.systems import System
-from speechprune.models import SpeechLLM
+from speechprune.common.files import Problem, shown
 from speechprune.prompts import LETTERS
 
 Key = tuple[str, int | None]  # question id and rotation of its choices (None: not rotated)
 
 
 def key_of(row: dict) -> Key:
-    """What a row, or a question as ``System.turned`` gives it, is about."""
+    """What a row, or a question as ``turned`` gives it, is about."""
     return row["id"], row.get("rotation")
 
 
-def is_row(row: dict) -> bool:
-    """Whether a JSON object has what makes it a row; one that has not is decoded again."""
-    texts = isinstance(row.get("id"), str) and isinstance(row.get("recording"), str)
-    texts = texts and isinstance(row.get("rotation"), int | None)
-    return texts and isinstance(row.get("error", 0), str | None) and row.keys() >= {"prediction", "source_hash"}
+def label(system: str, rate: float | None) -> str:
+    """``rap_0.4``: a system at a rate in one word, as its folder below exp/<model>/<set> is called."""
+    return system if rate is None else f"{system}_{rate:g}"
 
 
-def make_row(cut: MonoCut, system: System, reply: Reply, total: int | None, model: SpeechLLM) -> dict:
-    """The row of a reply, with the fields that ``decode`` lists; ``total``: audio tokens of the recording."""
-    answered, heard = reply.error is None, system.audio not in ("silence", "none")
-    recall, precision = _evidence_kept(reply, total, model.frame_rate) if answered and heard else (None, None)
-    rotation = {} if system.permute == "none" else {"rotation": reply.question["rotation"]}
-    text = {} if system.mode == "logprob" else {"reply": reply.text}
-    spoken = {"resynthesised": engine} if (engine := cut.custom.get("resynthesised")) else {}
-    return {
-        "id": reply.question["id"],
-        "recording": cut.id,
-        "system": system.name,
-        "rate": system.rate,
-        "model": model.name,
-        "set": cut.id.rsplit("-", 1)[0],
-        "prediction": _prediction(reply) if answered else None,
-        "answer": _answer(reply.question),
-        "choice_logprobs": reply.logprobs,
-        **text,
-        "tokens": len(reply.indices) if answered else None,
-        "total_tokens": total,
-        "kept": pack_tokens(reply.indices, total) if answered and heard else None,
-        "evidence_recall": recall,
-        "evidence_precision": precision,
-        **rotation,
-        **spoken,
-        "error": reply.error,
-        "source_hash": cut.custom.get("source_hash"),
-    }
+def is_taken(folder: str) -> bool:
+    """Whether a system may not be called so: stages 3 to 5 have something else of this name beside its folder."""
+    name = folder.casefold()  # some file systems do not tell "Log" from "log"
+    return name in ("log", "figures") or name.endswith((".json", ".jsonl", ".csv", ".tex", ".md", ".html"))
 
 
-def _prediction(reply: Reply) -> str | None:
-    """The likeliest letter, or the one that a generated text names; None where it names none."""
-    if reply.text is None:
-        return LETTERS[max(range(len(reply.logprobs)), key=reply.logprobs.__getitem__)]
-    index = parse_choice(reply.text, reply.question["choices"])
-    return None if index is None else LETTERS[index]
+def hypothesis_files(folder: str | Path) -> list[Path]:
+    """Every ``hyp*.jsonl`` at any depth below ``folder``, sorted."""
+    return sorted(path for path in Path(folder).rglob("hyp*.jsonl") if path.is_file())
 
 
-def _answer(question: dict) -> str:
-    """The right letter; "?" for a question that stage 2 refused because it has none."""
-    choices, index = question.get("choices"), question.get("answer")
-    known = LETTERS[: len(choices)] if isinstance(choices, list) else ""
-    return known[index] if type(index) is int and 0 <= index < len(known) else "?"
+# What is asked about a recording
 
 
-def _evidence_kept(reply: Reply, total: int, frame_rate: float) -> tuple[float | None, float | None]:
-    """(share of the evidence's tokens that were read, share of the tokens read that are the evidence's).
+def questions_of(recording: str, custom: object) -> list[dict]:
+    """The questions of a cut with these custom fields, also of one that breaks the contract.
 
-    (None, None) where the evidence is unknown or has no token.
+    A question without a usable id gets ``<recording>-q<its place>``; one that is no object becomes an empty one.
     """
-    spans = reply.question.get("evidence")
-    mask = evidence_mask(spans or [], total, frame_rate)
-    if not mask.any():
-        return None, None
-    kept = mask[reply.indices].sum().item()
-    return round(kept / mask.sum().item(), 6), round(kept / len(reply.indices), 6)
+    questions = custom.get("questions") if isinstance(custom, dict) else None
+    found = []
+    for k, question in enumerate(questions if isinstance(questions, list) else []):
+        question = question if isinstance(question, dict) else {}
+        name = question.get("id")
+        good = isinstance(name, str) and bool(name) and name.isprintable()
+        question = {key: value for key, value in question.items() if key != "rotation"}  # a word of ours
+        found.append(question if good else question | {"id": f"{plain(recording)}-q{k}"})
+    return found
+
+
+def rotations_of(question: dict) -> int:
+    """How often ``permute: cyclic`` asks a question: once a choice; once where choices or answer are broken."""
+    choices, answer = question.get("choices"), question.get("answer")
+    good = isinstance(choices, list) and type(answer) is int and 0 <= answer < len(choices) <= len(LETTERS)
+    return len(choices) if good else 1
+
+
+def turned(question: dict) -> list[dict]:
+    """A question once for every rotation of its choices.
+
+    Under ``rotation`` r the r-th choice is shown first, and ``answer`` is where the right one is shown.
+    """
+    count = rotations_of(question)
+    if count == 1:
+        return [question | {"rotation": 0}]
+    choices, answer = question["choices"], question["answer"]
+    return [
+        question | {"choices": choices[r:] + choices[:r], "answer": (answer - r) % count, "rotation": r}
+        for r in range(count)
+    ]
+
+
+def plain(text: str) -> str:
+    """``text`` without control characters, which no row may have in a name."""
+    return text if _is_text(text) else text.encode("unicode_escape").decode("ascii")
+
+
+# What makes a row valid
+
+
+_NUMBER = int, float  # checked a million times by `progress`
+_MANY = 10**9
+
+
+def _is_text(value: object) -> bool:
+    if not isinstance(value, str) or not value:
+        return False
+    return value.isprintable() or not any(unicodedata.category(c) == "Cc" for c in value)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value) and value.isprintable()
+
+
+def _is_number(value: object, high: float) -> bool:
+    return isinstance(value, _NUMBER) and not isinstance(value, bool) and 0 <= value <= high
+
+
+def _is_share(value: object) -> bool:
+    return value is None or _is_number(value, 1)
+
+
+def _is_amount(value: object) -> bool:
+    return value is None or _is_number(value, _MANY)
+
+
+def _is_logprobs(value: object) -> bool:
+    if value is None:
+        return True
+    if not isinstance(value, list) or len(value) > len(LETTERS):
+        return False
+    return all(isinstance(v, _NUMBER) and not isinstance(v, bool) and math.isfinite(v) for v in value)
+
+
+def _is_counts(value: object) -> bool:
+    return value is None or (isinstance(value, list) and all(type(v) is int and v >= 1 for v in value))
+
+
+def _is_said(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+_Check = tuple[Callable[[object], bool], str]
+_TEXT: _Check = _is_text, "a non-empty text without control characters"
+_NAME: _Check = _is_name, "a printable, non-empty string"
+_SHARE: _Check = _is_share, "null or a number in [0, 1]"
+_TOKENS: _Check = _is_amount, "null or a number of tokens"
+_SAID: _Check = _is_said, "null or a text"
+_FIELDS: dict[str, _Check] = {
+    "id": _TEXT,
+    "system": _NAME,
+    "model": _TEXT,
+    "answer": (_is_name, "a letter"),
+    "rate": _SHARE,
+    "prediction": (lambda value: value is None or _is_name(value), "null or a letter"),
+    "choice_logprobs": (_is_logprobs, f"null or a list of at most {len(LETTERS)} finite numbers"),
+    "tokens": _TOKENS,
+    "evidence_recall": _SHARE,
+    "error": (lambda value: value is None or (isinstance(value, str) and bool(value)), "null or a message"),
+}
+_OPTIONAL: dict[str, _Check] = {  # rows of earlier versions and of others lack them
+    "recording": _TEXT,
+    "corpus": (lambda value: value is None or _is_text(value), "null or the name of a corpus"),
+    "total_tokens": _TOKENS,
+    "duration": (_is_amount, "null or seconds"),
+    "mode": (lambda value: value == "cloze", "cloze, where it stands"),
+    "choice_tokens": (_is_counts, "null or a list of numbers of tokens"),
+    "reply": _SAID,
+    "choices": (lambda value: type(value) is int and 2 <= value <= len(LETTERS), f"a number from 2 to {len(LETTERS)}"),
+    "kept": (_is_said, "null or what pack_tokens gives"),
+    "evidence_precision": _SHARE,
+    "resynthesised": _SAID,
+    "version": _SAID,
+    "audio_hash": _SAID,
+    "rotation": (
+        lambda value: type(value) is int and 0 <= value < len(LETTERS),
+        f"a whole number from 0 to {len(LETTERS) - 1}",
+    ),
+}
+
+
+def row_problem(row: dict, where: str = "") -> Problem | None:
+    """The first broken promise of a row; None where it keeps them all.
+
+    Args:
+        row: a JSON object.
+        where: e.g. "file:line".
+    """
+    for name, (valid, limit) in _FIELDS.items():
+        if name not in row:
+            return Problem(where, name, "missing", limit)
+        if not valid(row[name]):
+            return Problem(where, name, shown(row[name]), limit)
+    for name, (valid, limit) in _OPTIONAL.items():
+        if name in row and not valid(row[name]):
+            return Problem(where, name, shown(row[name]), limit)
+    return None
+
+
+# Which version of a question
+
+UNVERIFIED = "rows of an earlier speechprune do not say which version of their question they answer"
+
+
+class Verdict(IntEnum):
+    """Whether a row answers a question as it is now; higher is better."""
+
+    OTHER = 0  # it answers another version of it
+    UNVERIFIED = 1  # nobody can tell: the row was written before there were versions
+    CURRENT = 2
+
+
+def version_of(question: dict) -> str:
+    """16 hexadecimal digits: a question's text, choices, answer and spans. Paths and other metadata are no part.
+
+    The recording's samples, the rest of what an answer depends on, are compared by ``audio_hash`` where it is known.
+    """
+    parts = [question.get(field) for field in ("question", "choices", "answer")]
+    parts += [_spans(question.get(field)) for field in ("evidence", "distractors")]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _spans(spans: object) -> object:
+    """Spans by their numbers alone: other keys say nothing about the audio, and 1 is 1.0."""
+    try:
+        return [[float(span["start"]), float(span["duration"])] for span in spans]
+    except (TypeError, KeyError, ValueError, OverflowError):
+        return spans
+
+
+@dataclass(frozen=True)
+class Question:
+    """What decides about the rows of one question, as its cut is now.
+
+    Attributes:
+        id, recording: as rows have them.
+        rotations: of its choices; 1 where choices or answer are broken.
+        answer: index of the right choice, None where it is broken.
+        version: as ``version_of``.
+        audio_hash: of the recording's samples; None where nobody has taken it.
+    """
+
+    id: str
+    recording: str
+    rotations: int
+    answer: int | None
+    version: str
+    audio_hash: str | None
+
+    @classmethod
+    def of(cls, recording: str, question: dict, audio_hash: object) -> Question:
+        """Of an entry of ``questions_of``; ``audio_hash`` as the cut has it."""
+        rotations = rotations_of(question)
+        answer = question["answer"] if rotations > 1 else None
+        samples = audio_hash if isinstance(audio_hash, str) else None
+        return cls(question["id"], plain(recording), rotations, answer, version_of(question), samples)
+
+    def keys(self, rotated: bool) -> Iterator[Key]:
+        """What decode has to answer: the question, or each rotation of its choices."""
+        yield from ((self.id, r) for r in range(self.rotations)) if rotated else [(self.id, None)]
+
+    def verdict(self, row: dict) -> Verdict:
+        """How a valid row with this id stands to the question."""
+        mine, samples = row.get("version"), row.get("audio_hash")
+        if mine is None:
+            return Verdict.OTHER if self._contradicts(row) else Verdict.UNVERIFIED
+        if mine != self.version or (samples and self.audio_hash and samples != self.audio_hash):
+            return Verdict.OTHER
+        return Verdict.CURRENT
+
+    def _contradicts(self, row: dict) -> bool:
+        """Whether a row without a version names another answer, or has another number of choices."""
+        if self.answer is None:
+            return False
+        letter = LETTERS[(self.answer - row.get("rotation", 0)) % self.rotations]
+        return row["answer"] != letter or len(row["choice_logprobs"] or [0] * self.rotations) != self.rotations
+
+
+@dataclass
+class Left:
+    """Keys that have rows, but of another version of their question alone.
+
+    Attributes:
+        keys: how many, over all systems; questions: ids of their questions.
+    """
+
+    keys: int = 0
+    questions: set[str] = field(default_factory=set)
+
+    def add(self, question: str) -> None:
+        self.keys += 1
+        self.questions.add(question)
+
+    def __bool__(self) -> bool:
+        return self.keys > 0
+
+    def __str__(self) -> str:
+        count = f"{len(self.questions)} question{'' if len(self.questions) == 1 else 's'}"
+        return f"{self.keys} rows answer another version of {count}, such as {shown(min(self.questions))}"

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from speechprune.common.reading import read_yaml
+from speechprune.common.registry import lookup
+from speechprune.decoding.expected import identity
 from speechprune.decoding.oracle import Oracle
+from speechprune.decoding.rows import is_taken, label, turned
 from speechprune.prompts import QUERIES
-from speechprune.pruners import Pruner, get_pruner
+from speechprune.pruners import Pruner, all_pruners, get_pruner
 
 # What a system hears: the recording; the recording without some of the question's spans (and 0.2 s on both sides of
 # each); a full window of silence, repeated to the recording's length; no audio token at all. A model that answers
@@ -21,7 +23,8 @@ LEFT_OUT = {"no_evidence": ("evidence",), "no_facts": ("evidence", "distractors"
 AUDIO = ("recording", *LEFT_OUT, "silence", "none")
 POSITIONS = ("reindexed", "original")
 PERMUTE = ("none", "cyclic")  # ask once, or once for every rotation of the choices
-MODES = ("logprob", "generate")  # the likeliest letter, or the choice that a generated reply names
+# The likeliest letter; the choice that a generated reply names; the likeliest choice, which the prompt does not show.
+MODES = ("logprob", "generate", "cloze")
 SETTINGS = {"audio": AUDIO, "query": QUERIES, "positions": POSITIONS, "permute": PERMUTE, "mode": MODES}
 _SYSTEM_KEYS = ("method", "name", "rates", *SETTINGS)
 _COMMON_KEYS = ("query", "positions", "permute", "mode", "seed")
@@ -54,28 +57,31 @@ class System:
     mode: str = "logprob"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.mode == "cloze" and self.permute == "cyclic":
+            raise ValueError(
+                f"systems: {self.name}: permute {self.permute} with mode cloze, whose prompt shows no choices to "
+                "rotate; remove one of the two"
+            )
+
     @property
     def folder(self) -> str:
         """``rap_0.4``: the system's folder below exp/<model>/<set>."""
-        return self.name if self.rate is None else f"{self.name}_{self.rate:g}"
+        return label(self.name, self.rate)
+
+    @property
+    def title(self) -> str:
+        """How tables print it: the pruner's title, or the name that the configuration gives."""
+        return self.pruner.title if self.name == self.pruner.name else self.name
 
     def turned(self, questions: Sequence[dict]) -> list[dict]:
         """The questions as the system is asked them: as they are, or each once for every rotation of its choices.
 
-        Under ``rotation`` r the r-th choice is shown first, and ``answer`` is where the right one is shown.
+        See ``rows.turned``.
         """
         if self.permute == "none":
             return list(questions)
-        turned = []
-        for question in questions:
-            choices, answer = question.get("choices"), question.get("answer")
-            if not isinstance(choices, list) or type(answer) is not int or not 0 <= answer < len(choices):
-                turned.append(question | {"rotation": 0})  # one row is enough to say what is wrong with it
-                continue
-            for r in range(len(choices)):
-                shown = {"choices": choices[r:] + choices[:r], "answer": (answer - r) % len(choices), "rotation": r}
-                turned.append(question | shown)
-        return turned
+        return [one for question in questions for one in turned(question)]
 
     def describe(self) -> dict:
         """All that the system's answers depend on besides model and recording, for its config.json."""
@@ -94,15 +100,30 @@ class DecodeConfig:
         systems: in the order of the file, rates ascending as given.
         batch_tokens: most tokens, padding included, in one prefill; None for what suits the device. It changes speed
             and memory, not the answers.
+        table: the file's content; settings: what ``changed`` has set. ``progress`` knows a configuration by them.
     """
 
     systems: tuple[System, ...]
     batch_tokens: int | None = None
+    table: dict | None = dataclasses.field(default=None, compare=False, repr=False)
+    settings: dict[str, str] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     def changed(self, **settings: str) -> DecodeConfig:
         """The same with fields of ``System``, such as permute or mode, set for all systems."""
         systems = tuple(dataclasses.replace(system, **settings) for system in self.systems)
-        return dataclasses.replace(self, systems=systems)
+        return dataclasses.replace(self, systems=systems, settings=self.settings | settings)
+
+    @property
+    def identity(self) -> str:
+        """As ``expected.identity``."""
+        return identity(
+            [system.describe() for system in self.systems] if self.table is None else self.table, self.settings
+        )
+
+
+def methods() -> dict[str, type[Pruner | Oracle]]:
+    """{name: class} of all that a system may have as its method: the pruners and the oracle."""
+    return {**all_pruners(), Oracle.name: Oracle}
 
 
 def load_config(path: str | Path) -> DecodeConfig:
@@ -127,17 +148,14 @@ def load_config(path: str | Path) -> DecodeConfig:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no decode configuration {path}; pass a YAML file such as conf/decode.yaml")
+    table = read_yaml(path, dict, f"its keys are {', '.join(_CONFIG_KEYS)}")
     try:
-        return _parse(yaml.safe_load(path.read_bytes()))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        return _parse(table)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _parse(table: object) -> DecodeConfig:
-    if not isinstance(table, dict):
-        raise ValueError(f"expected a mapping with the keys {', '.join(_CONFIG_KEYS)}")
+def _parse(table: dict) -> DecodeConfig:
     if unknown := [key for key in table if key not in _CONFIG_KEYS]:
         raise ValueError(f"unknown option {unknown[0]!r}; choose from: {', '.join(_CONFIG_KEYS)}")
     if not isinstance(table.get("systems"), list) or not table["systems"]:
@@ -154,7 +172,9 @@ def _parse(table: object) -> DecodeConfig:
     batch_tokens = table.get("batch_tokens")
     if batch_tokens is not None and not (_is_whole(batch_tokens) and batch_tokens >= 1):
         raise ValueError(f"batch_tokens: {batch_tokens!r}, expected a whole number of at least 1")
-    return DecodeConfig(tuple(systems), batch_tokens)
+    if taken := next((folder for folder in folders if is_taken(folder)), None):
+        raise ValueError(f"systems: {taken}: the experiment's folder has a file or folder of this name; choose another")
+    return DecodeConfig(tuple(systems), batch_tokens, table)
 
 
 def _expand(entry: dict, rates: object, common: dict) -> list[System]:
@@ -166,6 +186,7 @@ def _expand(entry: dict, rates: object, common: dict) -> list[System]:
         raise ValueError(f"systems: name {name!r}; use letters, digits, '_', '-' and '.', beginning with a letter")
     options = {str(key): value for key, value in entry.items() if key not in _SYSTEM_KEYS}
     try:
+        lookup("pruner", method, methods())
         pruner = _oracle(entry, options) if method == Oracle.name else get_pruner(method, **options)
     except ValueError as error:
         keys = f" (keys of every system: {', '.join(_SYSTEM_KEYS)})" if options else ""

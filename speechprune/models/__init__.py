@@ -1,5 +1,20 @@
 """Speech LLMs behind one contract. A family is one file of this package, found by discovery."""
 
-from speechprune.models.base import Answer, Prompt, SpeechLLM
+from __future__ import annotations
 
-__all__ = ["Answer", "Prompt", "SpeechLLM"]
+from typing import TYPE_CHECKING
+
+from speechprune.models.base import Prompt
+
+if TYPE_CHECKING:
+    from speechprune.models.base import SpeechLLM
+
+__all__ = ["Prompt", "SpeechLLM"]
+
+
+def __getattr__(name: str):
+    if name != "SpeechLLM":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import speechprune  # the class as users know it, with what stands above this package
+
+    return speechprune.SpeechLLM

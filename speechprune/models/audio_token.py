@@ -8,12 +8,16 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from speechprune.models.base import Prompt
 from speechprune.models.decoder import DecoderLLM
-from speechprune.models.loading import ModelFolder
+from speechprune.models.folder import CHAT_TEMPLATE, PROCESSOR, TOKENIZER, TOKENIZER_CONFIG, ModelFolder, Need
 from speechprune.prompts import format_question
 
 
 class AudioTokenLLM(DecoderLLM):
     """A ``DecoderLLM`` with a processor whose chat template puts a placeholder, the audio token, where audio stands."""
+
+    @classmethod
+    def needs(cls, folder: ModelFolder) -> Sequence[Need]:
+        return TOKENIZER, TOKENIZER_CONFIG, PROCESSOR, CHAT_TEMPLATE
 
     def __init__(self, folder: ModelFolder, model: PreTrainedModel, processor: ProcessorMixin):
         super().__init__(folder, model, processor.tokenizer)
@@ -26,7 +30,7 @@ class AudioTokenLLM(DecoderLLM):
                 "the tokenizer is missing or belongs to another model"
             )
 
-    def prompt(self, question: str, choices: Sequence[str]) -> Prompt:
+    def prompt(self, question: str, choices: Sequence[str] | None) -> Prompt:
         content = [{"type": "audio"}, {"type": "text", "text": format_question(question, choices)}]
         conversation = [{"role": "user", "content": content}]
         text = self._processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)

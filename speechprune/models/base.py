@@ -6,11 +6,11 @@ Shapes: N audio tokens, E the encoder's width, D the LLM's width, L text tokens,
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,9 +18,9 @@ from torch import Tensor
 
 from speechprune.common.registry import subclasses
 from speechprune.common.tensors import join
-from speechprune.models.loading import ModelFolder, Placement, pick_device, pick_dtype
-from speechprune.prompts import LETTERS
-from speechprune.pruners.base import FirstLayer, Pruner
+from speechprune.models.folder import ModelFolder, Need
+from speechprune.models.loading import Placement, pick_device, pick_dtype
+from speechprune.pruners.base import FirstLayer
 
 
 @dataclass(frozen=True)
@@ -29,45 +29,6 @@ class Prompt:
 
     before: tuple[int, ...]
     after: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What ``SpeechLLM.ask`` found out.
-
-    Attributes:
-        letter, choice, index: the likeliest choice.
-        probabilities: {choice: probability}, a softmax over the choices' letters; they sum to 1.
-        kept: the seconds of audio that the LLM read, as (start, end), in time order; neighbouring tokens are one span.
-        tokens, total_tokens: audio tokens that the LLM read, and that the recording has.
-        pruner: the pruner's name.
-        rate: share of the model's ordinary input that was removed; None where the pruner takes no rate.
-    """
-
-    letter: str
-    choice: str
-    index: int
-    probabilities: dict[str, float]
-    kept: list[tuple[float, float]]
-    tokens: int
-    total_tokens: int
-    pruner: str
-    rate: float | None
-
-    def __str__(self) -> str:
-        lines = [f"{self.letter}. {self.choice}", ""]
-        for letter, (choice, probability) in zip(LETTERS, self.probabilities.items(), strict=False):
-            lines.append(f"  {letter}  {probability:6.1%}  {choice}")
-        system = self.pruner if self.rate is None else f"{self.pruner}, rate {self.rate:g}"
-        seconds = sum(end - start for start, end in self.kept)
-        longest = sorted(sorted(self.kept, key=lambda span: span[0] - span[1])[:5])
-        spans = ", ".join(f"{start:.2f}-{end:.2f} s" for start, end in longest)
-        lines += ["", f"read {self.tokens} of {self.total_tokens} audio tokens ({system})"]
-        lines.append(
-            f"kept {seconds:.2f} s in {len(self.kept)} span{'' if len(self.kept) == 1 else 's'}"
-            + (f", longest: {spans}" if spans else "")
-        )
-        return "\n".join(lines)
 
 
 class SpeechLLM(ABC):
@@ -99,6 +60,7 @@ class SpeechLLM(ABC):
     device: torch.device
     dtype: torch.dtype
     _folder: ModelFolder
+    ask: Callable[..., Any]  # ``speechprune.asking.ask``, which stands above the models and attaches itself
 
     @staticmethod
     def from_pretrained(
@@ -125,7 +87,7 @@ class SpeechLLM(ABC):
         Raises:
             FileNotFoundError: no such folder or hub name, or no config.json in it.
             ValueError: a family that is not known or cannot be pruned, pickle weights, weights that do not fit the
-                config, a bad option, a package that an option needs.
+                config, parts that are missing or broken, a bad option, a package that an option needs.
         """
         place = pick_device(device)
         folder = replace(ModelFolder.open(name_or_path, revision), quantize=quantize)
@@ -133,11 +95,20 @@ class SpeechLLM(ABC):
         placement = Placement(place, pick_dtype(dtype, place), attention, device_map, quantize)
         for family in families.values():
             if folder.model_type in family.model_types:
-                return family.load(folder, placement)
+                with folder.reading("the model"):
+                    folder.require(family.needs(folder))
+                    llm = family.load(folder, placement)
+                    llm.prompt("?", ["yes", "no"])  # a broken chat template is known before any work is done
+                return llm
             if reason := family.refused.get(folder.model_type):
                 raise ValueError(f"{folder.name}: {folder.model_type} models cannot be pruned: {reason}")
         known = ", ".join(f"{name} (model_type {', '.join(cls.model_types)})" for name, cls in families.items())
         raise ValueError(f"{folder.name}: unknown model_type {folder.model_type!r}; families: {known}")
+
+    @classmethod
+    def needs(cls, folder: ModelFolder) -> Sequence[Need]:
+        """What the folder must hold besides config.json and weights; what it lacks is named before they are loaded."""
+        return ()
 
     @classmethod
     @abstractmethod
@@ -188,8 +159,16 @@ class SpeechLLM(ABC):
         """Embeddings (L, D) float32 of the text alone: no system prompt, no special tokens."""
 
     @abstractmethod
-    def prompt(self, question: str, choices: Sequence[str]) -> Prompt:
-        """The prompt that asks ``question``, ids around the audio. ValueError as ``prompts.check_question``."""
+    def prompt(self, question: str, choices: Sequence[str] | None) -> Prompt:
+        """The prompt that asks ``question``, ids around the audio; without the choices where they are None (cloze).
+
+        Raises:
+            ValueError: as ``prompts.check_question``.
+        """
+
+    @abstractmethod
+    def continuations(self, prompt: Prompt, texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+        """The token ids of each text as the answer to ``prompt``, one token or more."""
 
     @property
     @abstractmethod
@@ -224,6 +203,27 @@ class SpeechLLM(ABC):
         """
 
     @abstractmethod
+    def cloze_logprobs(
+        self,
+        audio: Sequence[Tensor],
+        prompts: Sequence[Prompt],
+        continuations: Sequence[Sequence[Sequence[int]]],
+        positions: Sequence[Tensor] | None = None,
+        total: Sequence[int] | None = None,
+    ) -> list[list[float]]:
+        """Log-probabilities of whole answers, each the sum over its tokens; the audio is read once for all of a row.
+
+        Args:
+            audio, positions, total: as ``choice_logprobs``.
+            prompts: B prompts without choices.
+            continuations: of each row its answers' token ids, as ``continuations`` gives them.
+        Returns:
+            of each row a number for each of its answers.
+        Raises:
+            ValueError: as ``choice_logprobs``, or an answer of no tokens.
+        """
+
+    @abstractmethod
     def generate(
         self,
         audio: Sequence[Tensor],
@@ -247,30 +247,3 @@ class SpeechLLM(ABC):
         if not 0 <= rate < 1:
             raise ValueError(f"rate={rate}; the share of audio tokens to remove is at least 0 and below 1")
         return max(1, round(self.window * (1 - rate)))
-
-    def ask(
-        self,
-        audio: str | Path | tuple[np.ndarray, int],
-        question: str,
-        choices: Sequence[str],
-        pruner: str | Pruner = "speechprune",
-        rate: float = 0.4,
-        query: str = "question+choices",
-        seed: int = 0,
-    ) -> Answer:
-        """Answer a multiple-choice question about one recording of any length.
-
-        Args:
-            audio: a file, or ((T,) mono samples, sampling rate).
-            question, choices: 2 to 10 different choices.
-            pruner: a name ("speechprune", "rap", "full", ..) or a ``Pruner``.
-            rate: share of the model's ordinary input (``window`` tokens) to remove, in [0, 1).
-            query: the text that the pruner compares the audio with: "question" or "question+choices".
-            seed: of pruners that draw at random.
-        Raises:
-            AudioError: the audio cannot be read (a ValueError).
-            ValueError: an argument out of its range, or a prompt longer than ``max_positions``.
-        """
-        from speechprune.asking import ask  # here: that module stands above models and pruners, and imports both
-
-        return ask(self, audio, question, choices, pruner, rate, query, seed)

@@ -53,6 +53,25 @@ def shared_prefixes(audio: Sequence[Tensor], prompts: Sequence[Prompt], places: 
     return [numbers.setdefault(key, len(numbers)) for key in keys]
 
 
+def check_length(name: str, audio: int, text: int, limit: int, places: int | None = None) -> None:
+    """ValueError where a row of ``audio`` and ``text`` tokens does not fit into ``limit`` positions.
+
+    Args:
+        name: of the model.
+        places: positions that the row takes; more than it has tokens where those keep the positions they had.
+    """
+    places = audio + text if places is None else places
+    if text > limit:
+        raise ValueError(
+            f"the question and its choices are {text} tokens with the prompt around them, but {name} reads {limit} "
+            "at most; shorten them"
+        )
+    if places > limit:
+        raise ValueError(
+            f"{places} positions ({audio} audio tokens), but {name} reads {limit} at most; keep fewer audio tokens"
+        )
+
+
 def position_ids(prompt: Prompt, tokens: int, index: Tensor | None, total: int | None) -> Tensor:
     """(W,) int64 of a row of ``tokens`` audio tokens: counted anew, or, with ``index``, as among ``total`` tokens."""
     if index is None:

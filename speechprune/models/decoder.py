@@ -4,42 +4,27 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
 from itertools import islice
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from torch import Tensor
+from transformers import DynamicCache
 
-from speechprune.models.base import Prompt, SpeechLLM
-from speechprune.models.batching import Row, position_ids, shared_prefixes
-from speechprune.models.loading import ModelFolder
+from speechprune.models.base import Prompt
+from speechprune.models.batching import shared_prefixes
+from speechprune.models.reading import ReadingLLM
 from speechprune.prompts import letters as letters_of
-from speechprune.pruners.base import FirstLayer
 
 WINDOWS_PER_FORWARD = 8  # enough to fill a GPU with a large encoder; memory does not grow with the recording
 
 
-class DecoderLLM(SpeechLLM):
+class DecoderLLM(ReadingLLM):
     """The half of an adapter behind the projector: the model's text decoder reads audio tokens as ``inputs_embeds``.
 
     A family adds ``load``, ``_encode``, ``project`` and ``prompt``, and sets ``sampling_rate``, ``frame_rate``,
     ``window_seconds`` and ``window``.
     """
-
-    def __init__(self, folder: ModelFolder, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase):
-        self.name = folder.name
-        self._folder = folder
-        self._model = model.eval()
-        self._tokenizer = tokenizer
-        self._decoder = model.get_decoder()
-        self._text_config = model.config.get_text_config(decoder=True)
-        self.device, self.dtype = model.device, model.dtype
-        self.max_positions = self._text_config.max_position_embeddings
-        ends = model.generation_config.eos_token_id
-        self._ends = frozenset([ends] if isinstance(ends, int) else ends or ())
 
     def encode_parts(self, windows: Iterable[np.ndarray]) -> Iterator[Tensor]:
         checked = self._checked(windows)
@@ -81,28 +66,6 @@ class DecoderLLM(SpeechLLM):
                 yield window
 
     @torch.inference_mode()
-    def embed_text(self, text: str) -> Tensor:
-        return self._embed(self._tokenizer(text, add_special_tokens=False)["input_ids"]).float()
-
-    @cached_property
-    def first_layer(self) -> FirstLayer:
-        projections = self._query_key(self._decoder.layers[0].self_attn)
-        (q_weight, q_bias), (k_weight, k_bias) = (
-            [None if tensor is None else tensor.to(self.device) for tensor in pair] for pair in projections
-        )
-        config = self._text_config.per_layer_config[0]
-        rope, kinds = config.rope_parameters, getattr(config, "layer_types", None) or [None]
-        return FirstLayer(
-            q_weight,
-            k_weight,
-            q_bias=q_bias,
-            k_bias=k_bias,
-            num_heads=config.num_attention_heads,
-            num_kv_heads=config.num_key_value_heads,
-            rope_theta=rope.get(kinds[0], rope)["rope_theta"],
-        )
-
-    @torch.inference_mode()
     def choice_logprobs(
         self,
         audio: Sequence[Tensor],
@@ -120,6 +83,53 @@ class DecoderLLM(SpeechLLM):
         logprobs = self._logits(states).float().log_softmax(-1)[:, ids]
         beyond = torch.arange(len(ids), device=self.device) >= torch.tensor(counts, device=self.device)[:, None]
         return logprobs.masked_fill(beyond, -torch.inf)
+
+    def continuations(self, prompt: Prompt, texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+        # Behind "Answer:" a word begins with its space; behind a line break, or a token that ends a turn, it does not.
+        end = self._tokenizer.decode(list(prompt.after[-1:]), skip_special_tokens=True)
+        space = " " if end and not end[-1].isspace() else ""
+        found = []
+        for text in texts:
+            ids = tuple(self._tokenizer(space + text, add_special_tokens=False)["input_ids"])
+            if not ids:
+                raise ValueError(f"{self.name}: the choice {text!r} is no token of this tokenizer")
+            found.append(ids)
+        return tuple(found)
+
+    @torch.inference_mode()
+    def cloze_logprobs(
+        self,
+        audio: Sequence[Tensor],
+        prompts: Sequence[Prompt],
+        continuations: Sequence[Sequence[Sequence[int]]],
+        positions: Sequence[Tensor] | None = None,
+        total: Sequence[int] | None = None,
+    ) -> list[list[float]]:
+        if len(continuations) != len(prompts) or not all(ids for choices in continuations for ids in choices):
+            raise ValueError(
+                f"{len(continuations)} lists of continuations for {len(prompts)} prompts; give one a prompt, of one "
+                "token or more each"
+            )
+        # A row for each choice, without its last token, which nothing reads. Rows of one question hold the very same
+        # audio, so that it is read once.
+        owners = [row for row, choices in enumerate(continuations) for _ in choices]
+        answers = [tuple(ids) for choices in continuations for ids in choices]
+        longer = [
+            Prompt(prompts[row].before, (*prompts[row].after, *ids[:-1]))
+            for row, ids in zip(owners, answers, strict=True)
+        ]
+        repeated = [None if rows is None else [rows[row] for row in owners] for rows in (audio, positions, total)]
+        rows = self._rows(repeated[0], longer, *repeated[1:])
+        states, ends, _, _ = self._read_rows(rows, shared_prefixes(repeated[0], longer, repeated[1]))
+        sums = torch.zeros(len(rows), device=self.device)
+        lengths = torch.tensor([len(ids) for ids in answers])
+        for place in range(int(lengths.max())):  # one token of all answers at a time: logits are wide
+            having = torch.nonzero(lengths > place)[:, 0]
+            at = ends[having] - lengths[having] + 1 + place
+            logprobs = self._logits(states[having, at]).float().log_softmax(-1)
+            tokens = torch.tensor([answers[row][place] for row in having.tolist()], device=self.device)
+            sums[having.to(self.device)] += logprobs.gather(1, tokens[:, None])[:, 0]
+        return [part.tolist() for part in sums.cpu().split([len(choices) for choices in continuations])]
 
     @torch.inference_mode()
     def generate(
@@ -159,18 +169,6 @@ class DecoderLLM(SpeechLLM):
         end = next((place for place, token in enumerate(ids) if token in self._ends), len(ids))
         return self._tokenizer.decode(ids[:end], skip_special_tokens=True).strip()
 
-    def _query_key(self, attention: nn.Module) -> tuple[tuple[Tensor, Tensor | None], ...]:
-        """Weight and bias of the query projection, and of the key projection."""
-        return linear(attention.q_proj, self.dtype), linear(attention.k_proj, self.dtype)
-
-    def _logits(self, states: Tensor) -> Tensor:
-        """(B, vocabulary) of the last position's states (B, D); on all positions it would cost most of a prefill."""
-        return self._model.get_output_embeddings()(states).to(self.device)
-
-    def _embed(self, ids: Sequence[int] | Tensor) -> Tensor:
-        ids = torch.as_tensor(ids, dtype=torch.long, device=self.device)
-        return self._model.get_input_embeddings()(ids).to(self.device)
-
     def _letter_ids(self, n: int) -> list[int]:
         tokenizer = self._tokenizer
         found = []
@@ -183,96 +181,3 @@ class DecoderLLM(SpeechLLM):
                 )
             found.append(ids[0])
         return found
-
-    def _prefill(
-        self, rows: list[Row], prefixes: Sequence[int], cache: DynamicCache | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Read the rows; ``prefixes`` numbers what each begins with, and each of those is read once.
-
-        Returns:
-            What the decoder makes of the last position of each row (B, D), the attention mask of all that was read
-            (B, W), and the last position id of each row (B,).
-        """
-        if len(set(prefixes)) == len(rows):
-            inputs, mask, places = self._pad(rows)
-            return self._read(inputs, mask, places, cache)[:, -1], mask, places[:, -1]
-        cache = DynamicCache(config=self._text_config) if cache is None else cache
-        owners = {prefix: row.prefix for prefix, row in zip(prefixes, rows, strict=True)}
-        inputs, mask, places = self._pad([owners[prefix] for prefix in range(len(owners))])
-        self._read(inputs, mask, places, cache)
-        index = torch.tensor(prefixes)  # on the CPU: layers may be spread over devices
-        cache.batch_select_indices(index)
-        # Padded behind, so that prefix and suffix stay neighbours: sliding windows count padding between them.
-        inputs, behind, places = self._pad([row.suffix for row in rows], side="right")
-        mask = torch.cat([mask[index], behind], dim=1)
-        states = self._read(inputs, mask, places, cache)
-        last = torch.arange(len(rows)), torch.tensor([len(row.after) - 1 for row in rows])
-        return states[last], mask, places[last]
-
-    def _read(self, inputs: dict[str, Tensor], mask: Tensor, places: Tensor, cache: DynamicCache | None) -> Tensor:
-        """(B, W, D): one forward of the decoder, behind what ``cache`` holds, which it joins."""
-        return self._decoder(
-            **inputs, attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=cache is not None
-        ).last_hidden_state
-
-    def _text_inputs(self, ids: Sequence[int] | Tensor) -> dict[str, Tensor]:
-        """What the decoder is given at text tokens: tensors by argument name, each beginning with the shape of ids."""
-        return {"inputs_embeds": self._embed(ids)}
-
-    def _audio_inputs(self, tokens: Tensor) -> dict[str, Tensor]:
-        """The same at audio tokens (n, D)."""
-        return {"inputs_embeds": tokens.to(self.device, self.dtype)}
-
-    def _rows(
-        self,
-        audio: Sequence[Tensor],
-        prompts: Sequence[Prompt],
-        positions: Sequence[Tensor] | None,
-        total: Sequence[int] | None,
-        room: int = 0,
-    ) -> list[Row]:
-        """Checked. ``room``: positions that must stay free behind every row."""
-        if positions is not None and total is None:
-            raise ValueError("positions without total; give the audio tokens of each whole recording, too")
-        sizes = {len(rows) for rows in (audio, prompts, positions, total) if rows is not None}
-        if sizes == {0} or len(sizes) != 1:
-            raise ValueError(f"{len(audio)} audio rows for {len(prompts)} prompts; every list holds one entry a row")
-        rows = []
-        for row, (tokens, prompt) in enumerate(zip(audio, prompts, strict=True)):
-            index, count = (None, None) if positions is None else (positions[row], total[row])
-            places = position_ids(prompt, len(tokens), index, count)
-            limit = self.max_positions - room
-            if len(places) and places[-1] >= limit:
-                where = f"row {row}: " if len(prompts) > 1 else ""
-                raise ValueError(
-                    f"{where}{int(places[-1]) + 1} positions ({len(tokens)} audio tokens), but {self.name} reads "
-                    f"{limit} at most; keep fewer audio tokens"
-                )
-            rows.append(Row(prompt.before, tokens, prompt.after, places))
-        return rows
-
-    def _pad(self, rows: list[Row], side: str = "left") -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """One batch for the decoder: its inputs by name (B, W, ..), attention mask and position ids (B, W) int64."""
-        parts = [
-            (self._text_inputs(row.before), self._audio_inputs(row.audio), self._text_inputs(row.after)) for row in rows
-        ]
-        joined = {name: [torch.cat([part[name] for part in row]) for row in parts] for name in parts[0][0]}
-        joined["mask"] = [torch.ones_like(row.places) for row in rows]
-        joined["places"] = [row.places for row in rows]
-        padded = {
-            name: pad_sequence(part, batch_first=True, padding_side=side).to(self.device)
-            for name, part in joined.items()
-        }
-        mask, places = padded.pop("mask"), padded.pop("places")
-        return padded, mask, places
-
-
-def linear(projection: nn.Module, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-    """Weight and bias in float32 of a linear map, whatever stores it: plain, quantised, or with LoRA on top."""
-    bias = None if projection.bias is None else projection.bias.detach()
-    if type(projection) is nn.Linear:
-        weight = projection.weight.detach()
-    else:
-        probe = torch.eye(projection.in_features, dtype=dtype, device=projection.weight.device)
-        weight = (projection(probe) - (0 if bias is None else bias)).T.detach()
-    return weight.float(), None if bias is None else bias.float()

@@ -12,7 +12,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import (
@@ -26,7 +25,8 @@ from transformers.models.whisper.modeling_whisper import WhisperDecoder
 
 from speechprune.models.base import Prompt
 from speechprune.models.decoder import DecoderLLM
-from speechprune.models.loading import ModelFolder, Placement, load_processor, load_weights
+from speechprune.models.folder import CHAT_TEMPLATE, PROCESSOR, TOKENIZER, TOKENIZER_CONFIG, ModelFolder
+from speechprune.models.loading import Placement, load_processor, load_weights
 from speechprune.prompts import format_question
 
 _TEXT, _AUDIO = "<<text>>", "<<audio>>"
@@ -63,6 +63,8 @@ class DiVA(DecoderLLM):
     @classmethod
     def load(cls, folder: ModelFolder, placement: Placement) -> DiVA:
         whisper, llama = (_reference(folder, f"reference_{part}") for part in ("encoder", "decoder"))
+        whisper.require([PROCESSOR])
+        llama.require([TOKENIZER, TOKENIZER_CONFIG, CHAT_TEMPLATE])
         folder = replace(folder, parts=(whisper, llama))
         llm = load_weights(LlamaForCausalLM, llama, placement)
         # Beside the LLM, encoder and connector are small: they stay whole.
@@ -76,15 +78,13 @@ class DiVA(DecoderLLM):
     def project(self, states: Tensor) -> Tensor:
         return self._connector.projection(states.to(self.device, self.dtype)).float()
 
-    def prompt(self, question: str, choices: Sequence[str]) -> Prompt:
+    def prompt(self, question: str, choices: Sequence[str] | None) -> Prompt:
         text = self._tokenizer(format_question(question, choices), add_special_tokens=False)["input_ids"]
         before, between, after = self._parts
         return Prompt((*before, *text, *between), after)
 
     def _template(self) -> tuple[str, str, str]:
         """What stands before the text, between text and audio, and behind the audio."""
-        if self._tokenizer.chat_template is None:
-            raise ValueError(f"{self.name}: the tokenizer of reference_decoder has no chat template")
         conversation = [{"role": "system", "content": _TEXT}, {"role": "user", "content": _AUDIO}]
         chat = self._tokenizer.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
         if chat.count(_AUDIO) != 1 or chat.count(_TEXT) != 1:
@@ -114,10 +114,8 @@ class Connector(nn.Module):
     @classmethod
     def load(cls, folder: ModelFolder, encoder: nn.Module, hidden: int) -> Connector:
         """From the folder's safetensors; ``hidden`` is the LLM's width."""
-        try:
+        with folder.reading("the weights"):
             files = [load_file(file) for file in sorted(folder.path.glob("*.safetensors"))]
-        except (OSError, SafetensorError) as error:
-            raise ValueError(f"{folder.name}: cannot load the weights in {folder.path}: {error}") from error
         stored = {name: weight for file in files for name, weight in file.items()}
         for name in ("query_tokens", "projection.weight"):
             if name not in stored:
@@ -139,6 +137,6 @@ class Connector(nn.Module):
 def _reference(folder: ModelFolder, key: str) -> ModelFolder:
     """The model that config.json names under ``key``: a folder below this one, another folder, or a hub name."""
     name = folder.config.get(key)
-    if not name:
+    if not isinstance(name, str) or not name:
         raise ValueError(f"{folder.name}: config.json names no {key}; expected a Hugging Face folder or name")
     return ModelFolder.open(folder.path / name if (folder.path / name).is_dir() else name)

@@ -11,8 +11,9 @@ from torch import Tensor
 from transformers import AutoModel, Gemma3nConfig, Gemma3nVisionConfig, PreTrainedModel
 
 from speechprune.models.base import Prompt
+from speechprune.models.folder import ModelFolder
 from speechprune.models.huggingface import HuggingFace
-from speechprune.models.loading import ModelFolder, Placement
+from speechprune.models.loading import Placement
 from speechprune.prompts import format_question
 
 
@@ -72,11 +73,9 @@ class Blind(PreTrainedModel):
     config_class = BlindConfig
 
 
-AutoModel.register(BlindConfig, Blind)
-
-
 def blind(vision: dict) -> BlindConfig:
     """In place of the ``vision_config`` of a config.json."""
+    AutoModel.register(BlindConfig, Blind, exist_ok=True)  # here: importing this file changes nothing in transformers
     sizes = ("hidden_size", "vocab_size", "vocab_offset", "rms_norm_eps")
     return BlindConfig(**{name: vision[name] for name in sizes if name in vision})
 
@@ -102,7 +101,7 @@ class Gemma3n(Gemma4):
     def _config(cls, folder: ModelFolder) -> Gemma3nConfig:
         return Gemma3nConfig.from_dict(folder.config | {"vision_config": blind(folder.config.get("vision_config", {}))})
 
-    def prompt(self, question: str, choices: Sequence[str]) -> Prompt:
+    def prompt(self, question: str, choices: Sequence[str] | None) -> Prompt:
         # The processor puts line breaks around the audio, and they join those of the chat template into other tokens.
         chat, token = self._chat(format_question(question, choices)), self._processor.audio_token
         ids = self._tokenizer(chat.replace(token, self._processor.full_audio_sequence))["input_ids"]

@@ -19,7 +19,8 @@ from transformers import BatchFeature, PreTrainedConfig, PreTrainedModel, Proces
 
 from speechprune.models.audio_token import AudioTokenLLM
 from speechprune.models.base import Prompt
-from speechprune.models.loading import ModelFolder, Placement, load_processor, load_weights
+from speechprune.models.folder import ModelFolder
+from speechprune.models.loading import Placement, load_processor, load_weights
 from speechprune.prompts import format_question
 
 CODEC = "it reads audio as codec tokens, a part of its vocabulary, and not as embeddings at positions of their own"
@@ -78,7 +79,7 @@ class HuggingFace(AudioTokenLLM):
     def project(self, states: Tensor) -> Tensor:
         return states.to(self.device, torch.float32)
 
-    def prompt(self, question: str, choices: Sequence[str]) -> Prompt:
+    def prompt(self, question: str, choices: Sequence[str] | None) -> Prompt:
         before, after = self._split(self._chat(format_question(question, choices)))
         return Prompt((*before, *self._around[0]), (*self._around[1], *after))
 
@@ -128,8 +129,6 @@ class HuggingFace(AudioTokenLLM):
         if token in text:
             raise ValueError(f"the question and the choices must not contain the audio placeholder {token!r}")
         template = self._processor.chat_template or self._tokenizer.chat_template
-        if template is None:
-            raise ValueError(f"{self.name}: neither the processor nor the tokenizer has a chat template")
         parts = [{"type": "audio"}, {"type": "text", "text": text}]
         for content in (parts, token + text):  # older templates know plain strings only
             conversation = [{"role": "user", "content": content}]

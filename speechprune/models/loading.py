@@ -1,127 +1,21 @@
-"""From a model's name to a folder whose weights are safe to read, a device and a dtype."""
+"""From a model folder to weights in their place: devices, dtypes, quantisation."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
-from safetensors import SafetensorError
 from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel, ProcessorMixin
 
-from speechprune.models.hub import MINI, fetch_snapshot, is_path
+from speechprune.common.files import shown
+from speechprune.models.folder import ModelFolder
 
-# What is fetched of a hub model: never pickled weights, never code.
-_FILES = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model"]
-# Besides the weights, what decides which audio tokens a model makes.
-_IDENTITY = ("config.json", "processor_config.json", "preprocessor_config.json", "adapter_config.json")
-# What decides how a question is put, and where a reply ends.
-_PROMPT = (
-    "tokenizer*.json",
-    "*.model",
-    "vocab.*",
-    "merges.txt",
-    "tekken.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template*",
-    "additional_chat_templates/*",
-    "generation_config.json",
-)
+_LAYERS = ("num_hidden_layers", "encoder_layers", "decoder_layers", "num_layers", "num_blocks")
 _QUANTIZED = ("8bit", "4bit")
+_PACKED = 16  # values in one stored element of a quantised checkpoint, at most: 2 bits each in an int32
 _DTYPES = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16")}
-
-
-@dataclass(frozen=True)
-class ModelFolder:
-    """A Hugging Face model on this machine.
-
-    Attributes:
-        name: what the user called it.
-        path: the folder.
-        commit: of a hub model; None for a folder of the user's.
-        config: config.json.
-        quantize: how the weights are quantised when they are loaded; None: not at all.
-        parts: further folders that the model is made of, inside this one or elsewhere.
-    """
-
-    name: str
-    path: Path
-    commit: str | None
-    config: dict = field(repr=False)
-    quantize: str | None = None
-    parts: tuple[ModelFolder, ...] = ()
-
-    @classmethod
-    def open(cls, name_or_path: str | Path, revision: str | None = None) -> ModelFolder:
-        """Find the folder of "mini", a path or a hub name (fetched if need be), and check it without running anything.
-
-        Raises:
-            FileNotFoundError: no such folder or hub name, or no config.json in it.
-            ValueError: a broken config.json, no safetensors weights, or a revision of a plain folder.
-        """
-        name = str(name_or_path)
-        path, commit = Path(name).expanduser(), None
-        if name == "mini":
-            path = MINI
-        elif not path.exists() and not is_path(name):
-            path = fetch_snapshot(name, _FILES, revision)
-            commit = path.name
-        if commit is None and revision is not None:
-            raise ValueError(f"revision={revision!r} is for hub names; {name} is a folder on this machine")
-        if not path.is_dir():
-            raise FileNotFoundError(f"{name}: no model folder at {path}; give a folder with config.json, or a hub name")
-        return cls(name, path, commit, _checked_config(name, path))
-
-    @property
-    def model_type(self) -> str | None:
-        return self.config.get("model_type")
-
-    def fingerprint(self) -> str:
-        """``name@commit`` of a hub model; else 16 hex digits over the contents of configuration and weights.
-
-        A hub model of several parts has 16 hex digits over the others behind it. Weights that are quantised on the way
-        are others: ``-4bit`` behind it.
-        """
-        quantized = f"-{self.quantize}" if self.quantize else ""
-        return self._identity((*_IDENTITY, "*.safetensors")) + quantized
-
-    def prompt_fingerprint(self) -> str:
-        """The same of tokenizer, chat template and generation_config.json."""
-        return self._identity(_PROMPT)
-
-    def _identity(self, patterns: Sequence[str]) -> str:
-        """Of the files that match, here and in the parts. A commit stands for all of its files."""
-        total = hashlib.sha256()
-        found = [file for pattern in patterns for file in sorted(self.path.glob(pattern)) if file.is_file()]
-        for file in [] if self.commit else found:
-            with file.open("rb") as handle:
-                total.update(f"{file.name} {hashlib.file_digest(handle, 'sha256').hexdigest()}\n".encode())
-        for part in self.parts:
-            total.update(f"{part._identity(patterns)}\n".encode())
-        digest = total.hexdigest()[:16]
-        if not self.commit:
-            return digest
-        return f"{self.name}@{self.commit}" + (f"+{digest}" if self.parts else "")
-
-
-def _checked_config(name: str, path: Path) -> dict:
-    file = path / "config.json"
-    if not file.is_file():
-        raise FileNotFoundError(f"{name}: {path} holds no config.json; expected a Hugging Face model folder")
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{name}: {file} is not valid JSON ({error}); copy the folder again") from error
-    if not any(path.glob("*.safetensors")):
-        pickled = sorted(entry.name for entry in path.iterdir() if entry.suffix in {".bin", ".pt", ".pth", ".ckpt"})
-        found = f"only {', '.join(pickled)}, and unpickling can run code" if pickled else "none"
-        raise ValueError(f"{name}: no safetensors weights in {path} ({found}); save the model as safetensors")
-    return config
 
 
 @dataclass(frozen=True)
@@ -179,7 +73,10 @@ def load_weights(
         _need("peft", f"{folder.name} has a LoRA adapter, which")
         if not (folder.path / "adapter_model.safetensors").is_file():
             raise ValueError(f"{folder.name}: {folder.path} holds a LoRA adapter without adapter_model.safetensors")
-    try:
+    with folder.reading("config.json"):
+        wanted = config or model_class.config_class.from_pretrained(folder.path, local_files_only=True)
+        _check_sizes(model_class, folder, wanted)
+    with folder.reading("the weights"):
         model, report = model_class.from_pretrained(
             folder.path,
             config=config,
@@ -188,8 +85,6 @@ def load_weights(
             output_loading_info=True,
             **options,
         )
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"{folder.name}: cannot load the weights in {folder.path}: {error}") from error
     if missing := sorted(report["missing_keys"]):
         # transformers would go on with random numbers in their place.
         raise ValueError(
@@ -199,12 +94,49 @@ def load_weights(
     return model if "device_map" in options else model.to(placement.device)
 
 
+def _check_sizes(model_class: type[PreTrainedModel], folder: ModelFolder, config: PreTrainedConfig) -> None:
+    """ValueError where the configuration asks for far more than the files hold: sizes that it does not give have
+    defaults, such as those of 7B models, and memory would be taken for all of it before a tensor is missed.
+
+    A few tensors that are missing are left to the loader, which names them.
+    """
+    sizes = folder.weight_sizes()
+    check_layers(config, len(sizes))
+    needed, stored = sum(weight.numel() for weight in on_meta(model_class, config).parameters()), sum(sizes)
+    packed = _PACKED if getattr(config, "quantization_config", None) else 1
+    if needed > 2 * packed * stored:
+        raise ValueError(
+            f"{folder.name}: config.json describes a model of {needed:,} weights, the files in {folder.path} hold "
+            f"{stored:,}; config.json lacks sizes or is another model's"
+        )
+
+
+def check_layers(config: PreTrainedConfig, most: int) -> None:
+    """ValueError where a part of the model has more layers than ``most``: each would be made one by one."""
+    for part in _configs(config):
+        for name in _LAYERS:
+            layers = getattr(part, name, None)
+            if layers is not None and (not isinstance(layers, int) or not 0 <= layers <= most):
+                raise ValueError(f"{part.model_type} has {name} {shown(layers)}, expected 0 to {most}")
+
+
+def _configs(config: PreTrainedConfig) -> Iterator[PreTrainedConfig]:
+    yield config
+    for value in vars(config).values():
+        if isinstance(value, PreTrainedConfig):
+            yield from _configs(value)
+
+
+def on_meta(model_class: type[PreTrainedModel], config: PreTrainedConfig) -> PreTrainedModel:
+    """The model on torch's meta device: all shapes, no memory, in a moment."""
+    with torch.device("meta"):
+        return model_class(config)
+
+
 def load_processor(processor_class: type[ProcessorMixin], folder: ModelFolder) -> ProcessorMixin:
     """Tokenizer, feature extractor and chat template of a folder. ValueError where its files are missing or broken."""
-    try:
+    with folder.reading("the processor"):
         return processor_class.from_pretrained(folder.path, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{folder.name}: cannot load the processor in {folder.path}: {error}") from error
 
 
 def pick_device(device: str) -> torch.device:
@@ -213,10 +145,16 @@ def pick_device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
+        if chosen.type == "meta":
+            raise RuntimeError("it has shapes and no values")
     except RuntimeError as error:
         raise ValueError(f"unknown device {device!r}; choose from: auto, cpu, cuda, cuda:<number>") from error
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device {device!r}: this machine has {torch.cuda.device_count()} GPUs; use device='auto'")
+    try:
+        torch.empty(1, device=chosen)
+    except (RuntimeError, NotImplementedError, AssertionError) as error:
+        raise ValueError(f"device {device!r}: this machine or this torch has none; use device='auto'") from error
     return chosen
 
 

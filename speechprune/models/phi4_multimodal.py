@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from speechprune.models.decoder import linear
+from speechprune.models.folder import ModelFolder
 from speechprune.models.huggingface import HuggingFace
-from speechprune.models.loading import ModelFolder, Placement
+from speechprune.models.loading import Placement
+from speechprune.models.reading import linear
 
 LORA = "speech-lora"  # folder of the adapter that the published checkpoint uses for audio
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,7 +11,8 @@ from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 from transformers.masking_utils import create_bidirectional_mask
 
 from speechprune.models.audio_token import AudioTokenLLM
-from speechprune.models.loading import ModelFolder, Placement, load_processor, load_weights
+from speechprune.models.folder import CHAT_TEMPLATE, ModelFolder, Need
+from speechprune.models.loading import Placement, load_processor, load_weights
 
 
 class Qwen2Audio(AudioTokenLLM):
@@ -37,6 +40,14 @@ class Qwen2Audio(AudioTokenLLM):
         self.window_seconds = extractor.n_samples / extractor.sampling_rate
         self.window = int(self._lengths(torch.tensor(frames))[1])
         self.frame_rate = self.window / self.window_seconds
+
+    @classmethod
+    def needs(cls, folder: ModelFolder) -> Sequence[Need]:
+        # The published folders have no chat template: it stands in the processor's code. Whatever has a
+        # processor_config.json was saved later, with one.
+        needs = super().needs(folder)
+        published = not (folder.path / "processor_config.json").exists()
+        return [need for need in needs if not (published and need is CHAT_TEMPLATE)]
 
     @classmethod
     def load(cls, folder: ModelFolder, placement: Placement) -> Qwen2Audio:

@@ -32,7 +32,7 @@ class Voxtral(HuggingFace):
     classes = {"voxtral": ("VoxtralForConditionalGeneration", "VoxtralProcessor")}  # noqa: RUF012
     model_types = tuple(classes)
 
-    def prompt(self, question: str, choices: Sequence[str]) -> Prompt:
+    def prompt(self, question: str, choices: Sequence[str] | None) -> Prompt:
         parts = [
             {"type": "audio", "base64": self._silence},
             {"type": "text", "text": format_question(question, choices)},

@@ -111,12 +111,14 @@ class Pruner(ABC):
         title: how tables print it.
         uses_query: False where the choice of tokens does not depend on T (it is then made once per recording).
         has_budget: False where ``keep`` is ignored (Original, Full).
+        first_window_only: True where tokens behind the model's ordinary input are never chosen: they need not be made.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     uses_query: ClassVar[bool] = True
     has_budget: ClassVar[bool] = True
+    first_window_only: ClassVar[bool] = False
 
     @abstractmethod
     def select(self, inputs: PruneInputs, keep: int) -> Tensor:
@@ -135,6 +137,10 @@ class Pruner(ABC):
     def select_each(self, inputs: PruneInputs, keeps: Sequence[int]) -> list[Tensor]:
         """``select`` for each of several budgets; a method overrides it where budgets can share work."""
         return [self.select(inputs, keep) for keep in keeps]
+
+    def left(self, total: int, keep: int, window: int) -> int:
+        """Tokens that ``select`` leaves of a recording of ``total``: known before there are any."""
+        return min(total, keep)
 
     def __call__(
         self,

@@ -19,6 +19,9 @@ class Full(Pruner):
     uses_query = False
     has_budget = False
 
+    def left(self, total: int, keep: int, window: int) -> int:
+        return total
+
     def select(self, inputs: PruneInputs, keep: int) -> Tensor:
         index = torch.arange(inputs.S.shape[1], device=inputs.S.device)
         return torch.where(inputs.valid(), index, PAD)

@@ -18,6 +18,10 @@ class Original(Pruner):
     title = "Original"
     uses_query = False
     has_budget = False
+    first_window_only = True
+
+    def left(self, total: int, keep: int, window: int) -> int:
+        return min(total, window)
 
     def select(self, inputs: PruneInputs, keep: int) -> Tensor:
         valid = inputs.valid()

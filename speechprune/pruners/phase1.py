@@ -29,7 +29,7 @@ class Phase1(Pruner):
     """
 
     name = "phase1"
-    title = "Phase 1"
+    title = "Phase 1 only"
 
     frame_seconds: float = 1.0
     remainder: Literal["redistribute", "floor"] = "redistribute"

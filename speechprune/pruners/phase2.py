@@ -35,7 +35,7 @@ class Phase2(Pruner):
     """
 
     name = "phase2"
-    title = "Phase 2"
+    title = "Phase 2 only"
     uses_query = False
 
     heads: Literal["per-head", "full-width"] = "per-head"

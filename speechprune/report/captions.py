@@ -32,7 +32,7 @@ CAPTIONS = {  # in the order in which a page shows them
     "accuracy_cost": Caption(
         "Accuracy against cost",
         "Accuracy in percent with 95 % intervals against the audio tokens that the LLM reads, and against the floating "
-        "point operations of its prefill, counted with 107 text tokens. Both axes are logarithmic; points of one cost "
+        "point operations of its prefill, the prompt's text included. Both axes are logarithmic; points of one cost "
         "stand side by side.",
     ),
     "accuracy_position": Caption(

@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from speechprune.report.figures import (
+    ACCURACY_LABEL,
     CHANCE,
     GRID,
     RC,
@@ -22,17 +23,17 @@ from speechprune.report.figures import (
     add_legend,
     dodge,
     method_styles,
-    read_scores,
     save,
 )
-from speechprune.scoring.tables import title
+from speechprune.report.scores import read_scores
+from speechprune.scoring.tables import title_in
+from speechprune.scoring.titles import title
 
 log = logging.getLogger(__name__)
 
 REFERENCE_MARKERS = {"full": "P", "original": "X"}
 FLOP_UNITS = ((1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"))
 WIDER = 1.3  # bins stand further apart than rates
-LABEL = "Accuracy (%) with 95 % interval"
 
 
 def cost_figure(document: dict) -> Figure | None:
@@ -64,10 +65,10 @@ def cost_figure(document: dict) -> Figure | None:
                     for s in drawn
                     if s["system"] == name
                 ]
-                _line(axes, points, title(name), colour, marker, line)
+                _line(axes, points, title(name, document.get("titles")), colour, marker, line)
             _frame(axes, xlabel, document["chance"])
             _logarithmic(axes, sorted(places.values()))
-        all_axes[0].set_ylabel(LABEL)
+        all_axes[0].set_ylabel(ACCURACY_LABEL)
         add_legend(figure)
     return figure
 
@@ -105,14 +106,16 @@ def position_figure(document: dict) -> Figure | None:
                 colour, marker, line = styles[part["system"]]
                 shift = WIDER * dodge(number, len(parts))
                 points = [(edges.index((b["low"], b["high"])) + shift, b["accuracy"], b["ci95"]) for b in part["bins"]]
-                _line(axes, points, _labelled(part), colour, marker, line)
+                shown = title_in(document, part)
+                shown = shown if part["rate"] is None else f"{shown} ({part['rate']:g})"
+                _line(axes, points, shown, colour, marker, line)
             _frame(axes, xlabel, document["chance"])
             axes.set_xticks(range(len(edges)), [name_of(*edge) for edge in edges])
             axes.set_xticks([k + 0.5 for k in range(len(edges) - 1)], minor=True)  # where one bin ends
             axes.tick_params(axis="x", which="minor", length=0)
             axes.grid(axis="x", which="minor", **GRID)
             axes.set_xlim(-0.5, len(edges) - 0.5)
-        all_axes[0].set_ylabel(LABEL)
+        all_axes[0].set_ylabel(ACCURACY_LABEL)
         add_legend(figure)
     return figure
 
@@ -125,7 +128,7 @@ def draw_curves(score_json: str | Path, out_dir: str | Path) -> list[Path]:
     Returns:
         the files written; a figure without anything to draw is left out; the log says what it needs.
     Raises:
-        FileNotFoundError, ValueError: no such file, or it is not JSON.
+        FileNotFoundError, ValueError: no such file, or it is not stage 4's.
     """
     document, out_dir = read_scores(Path(score_json)), Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -203,10 +206,6 @@ def _frame(axes: Axes, xlabel: str, chance: float | None) -> None:
     axes.set_ylim(-2, 102)
     axes.set_yticks(range(0, 101, 20))
     axes.grid(axis="y", **GRID)
-
-
-def _labelled(part: dict) -> str:
-    return title(part["system"]) if part["rate"] is None else f"{title(part['system'])} ({part['rate']:g})"
 
 
 def _percents(low: float, high: float) -> str:

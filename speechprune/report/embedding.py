@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +17,15 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from speechprune.common.files import Problem
+from speechprune.common.reading import read_json
 from speechprune.decoding.answering import evidence_mask
-from speechprune.decoding.hypotheses import label, read_hypotheses, unpack_tokens
+from speechprune.decoding.hypotheses import current_questions, read_hypotheses, unpack_tokens
+from speechprune.decoding.rows import label
 from speechprune.features.dump import check_model, load_states, read_dump
 from speechprune.models import SpeechLLM
-from speechprune.prompts import query_text
+from speechprune.prompts import QUERIES, query_text
 from speechprune.report.figures import RC, add_legend, save
-from speechprune.scoring.tables import title
+from speechprune.scoring.titles import read_titles, title
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +40,13 @@ class Panel:
     """What one system keeps of the N audio tokens.
 
     Attributes:
-        system, rate: as in the hypotheses.
+        title: of the system.
+        rate: as in the hypotheses.
         kept: (N,) bool.
         right: whether its answer is the right one.
     """
 
-    system: str
+    title: str
     rate: float
     kept: np.ndarray
     right: bool
@@ -80,7 +82,7 @@ class Scene:
         if self.evidence.any():
             sentence = f", {(panel.kept & self.evidence).sum()} of {self.evidence.sum()} of the key sentence"
         counts = f"keeps {panel.kept.sum():,} of {len(panel.kept):,} tokens{sentence}"
-        return f"{title(panel.system)}: {'right' if panel.right else 'wrong'} answer\n{counts}"
+        return f"{panel.title}: {'right' if panel.right else 'wrong'} answer\n{counts}"
 
 
 def draw_embeddings(exp: Path, dump: Path, model: SpeechLLM, out: Path) -> list[Path]:
@@ -110,7 +112,7 @@ def read_scene(exp: Path, dump: Path, model: SpeechLLM) -> Scene | None:
     problems: list[Problem] = []
     cuts = {cut.id: cut for cut in read_dump(dump, problems)}
     check_model(dump, model)
-    found = choose_question(read_hypotheses(exp, problems))
+    found = choose_question(read_hypotheses(exp, problems, current_questions(exp)).rows)
     for problem in problems:
         log.warning("%s", problem)
     if found is None:
@@ -119,7 +121,8 @@ def read_scene(exp: Path, dump: Path, model: SpeechLLM) -> Scene | None:
     query = _query_of(exp, row, model)
     cut, question = _asked(cuts, row, dump)
     states = load_states(cut)
-    panels = [Panel(r["system"], r["rate"], _kept(r, len(states), exp), _right(r)) for r in found]
+    titles = read_titles(exp)
+    panels = [Panel(title(r["system"], titles), r["rate"], _kept(r, len(states), exp), _right(r)) for r in found]
     spans = question.get("evidence") or []
     return Scene(
         question=row["id"],
@@ -224,9 +227,11 @@ def _query_of(exp: Path, row: dict, model: SpeechLLM) -> str:
     """The query option of the row's system; ValueError where its rows are not ``model``'s."""
     path = exp / label(row["system"], row["rate"]) / "config.json"
     try:
-        config = dict(json.loads(path.read_text(encoding="utf-8")))
+        config = read_json(path)
         query, fingerprint = config["query"], config["fingerprint"]
-    except (OSError, TypeError, ValueError, KeyError) as error:
+        if query not in QUERIES:
+            raise ValueError(f"query {query!r}")
+    except (OSError, ValueError, KeyError) as error:
         raise ValueError(
             f"{path} does not say how the system was asked ({error}); run stage 3 (decode) again"
         ) from error

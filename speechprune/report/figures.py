@@ -6,7 +6,6 @@ own, so that the figures survive colour blindness and grey printing.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from itertools import pairwise
@@ -18,8 +17,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from speechprune.common.files import atomic_write
+from speechprune.report.scores import read_scores
 from speechprune.scoring.stats import wilson
-from speechprune.scoring.tables import title
+from speechprune.scoring.titles import title
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ CHANCE = ("#7F7F7F", ":")
 LEGEND_FIRST = ("Full", "Original", "Chance")
 ABLATION = ("full", "rap", "rac", "phase1", "phase2", "speechprune")
 DODGE = 0.06  # between methods, as a share of the step between rates: error bars stand side by side
+ACCURACY_LABEL = "Accuracy (%) with 95 % interval"
 GRID = {"color": "#E3E3E3", "linewidth": 0.8}
 RC = {
     "font.size": 10,
@@ -99,7 +100,7 @@ def dodge(place: int, count: int) -> float:
     return DODGE * (place - (count - 1) / 2)
 
 
-def _draw_methods(axes: Axes, systems: list[dict], value: Value) -> None:
+def _draw_methods(axes: Axes, systems: list[dict], value: Value, titles: dict[str, str]) -> None:
     methods = method_styles(systems)
     step = _rates(systems)[1]
     for place, (name, (colour, marker)) in enumerate(methods.items()):
@@ -119,15 +120,18 @@ def _draw_methods(axes: Axes, systems: list[dict], value: Value) -> None:
             bars = [low, high]
         style = {"color": colour, "marker": marker, "markersize": 6, "linewidth": 1.6, "capsize": 2.5}
         style["linestyle"] = "-" if len(points) > 1 else "none"
-        axes.errorbar(x, y, yerr=bars, elinewidth=1.1, label=title(name), zorder=3, **style)
+        axes.errorbar(x, y, yerr=bars, elinewidth=1.1, label=title(name, titles), zorder=3, **style)
 
 
-def _draw_references(axes: Axes, systems: list[dict], value: Value, chance: float | None) -> None:
+def _draw_references(
+    axes: Axes, systems: list[dict], value: Value, chance: float | None, titles: dict[str, str]
+) -> None:
     for name, (colour, dashes) in REFERENCES.items():
         for system in systems:
             drawn = value(system)
             if system["system"] == name and system["rate"] is None and drawn is not None:
-                axes.axhline(100 * drawn[0], color=colour, linestyle=dashes, linewidth=1.2, label=title(name), zorder=2)
+                level = {"color": colour, "linestyle": dashes, "linewidth": 1.2, "label": title(name, titles)}
+                axes.axhline(100 * drawn[0], zorder=2, **level)
     if chance is not None:
         axes.axhline(100 * chance, color=CHANCE[0], linestyle=CHANCE[1], linewidth=1.4, label="Chance", zorder=1)
 
@@ -153,14 +157,17 @@ def add_legend(figure: Figure) -> None:
     figure.legend(entries.values(), entries.keys(), loc="outside right center", frameon=False, handlelength=2.8)
 
 
-def _figure(systems: list[dict], panels: list[tuple[str, Value]], ylabel: str, chance: float | None) -> Figure:
+def _figure(
+    document: dict, systems: list[dict], panels: list[tuple[str, Value]], ylabel: str, chance: float | None
+) -> Figure:
+    titles = document.get("titles", {})
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(1.9 + 3.4 * len(panels), 3.5), layout="constrained")
         FigureCanvasAgg(figure)
         all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, (heading, value) in zip(all_axes, panels, strict=True):
-            _draw_references(axes, systems, value, chance)
-            _draw_methods(axes, systems, value)
+            _draw_references(axes, systems, value, chance, titles)
+            _draw_methods(axes, systems, value, titles)
             _finish(axes, systems, heading)
         all_axes[0].set_ylabel(ylabel)
         add_legend(figure)
@@ -185,7 +192,7 @@ def accuracy_figure(document: dict) -> Figure | None:
     hard = max(system["hard"]["n"] for system in systems)
     if any(system["hard"]["accuracy"] is not None for system in rated):
         panels.append((f"Hard subset: Original is wrong (n = {hard})", _hard_accuracy))
-    return _figure(systems, panels, "Accuracy (%) with 95 % interval", document["chance"])
+    return _figure(document, systems, panels, ACCURACY_LABEL, document["chance"])
 
 
 def ablation_figure(document: dict) -> Figure | None:
@@ -200,7 +207,7 @@ def ablation_figure(document: dict) -> Figure | None:
     if all(system["rate"] is None or system["hard"]["accuracy"] is None for system in phases):
         return None
     heading = f"Hard subset: Original is wrong (n = {max(system['hard']['n'] for system in systems)})"
-    return _figure(systems, [(heading, _hard_accuracy)], "Accuracy (%) with 95 % interval", document["chance"])
+    return _figure(document, systems, [(heading, _hard_accuracy)], ACCURACY_LABEL, document["chance"])
 
 
 def evidence_recall_figure(document: dict) -> Figure | None:
@@ -209,17 +216,7 @@ def evidence_recall_figure(document: dict) -> Figure | None:
     if all(system["evidence_recall"] is None for system in systems if system["rate"] is not None):
         return None
     heading = "Share of the key sentence that is kept"
-    return _figure(systems, [(heading, _evidence_recall)], "Evidence recall (% of tokens)", chance=None)
-
-
-def read_scores(score_json: Path) -> dict:
-    """score.json's content; FileNotFoundError or ValueError with the way out."""
-    try:
-        return json.loads(score_json.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{score_json}: not found; run stage 4 (score) first") from None
-    except ValueError as error:
-        raise ValueError(f"{score_json}: not JSON ({error}); run stage 4 (score) again") from None
+    return _figure(document, systems, [(heading, _evidence_recall)], "Evidence recall (% of tokens)", chance=None)
 
 
 def save(figure: Figure | None, out_dir: Path, name: str) -> list[Path]:
@@ -244,7 +241,7 @@ def draw_accuracy(score_json: str | Path, out_dir: str | Path) -> list[Path]:
     Returns:
         the files written; a figure without anything to draw is left out; the log says what it needs.
     Raises:
-        FileNotFoundError, ValueError: no such file, or it is not JSON.
+        FileNotFoundError, ValueError: no such file, or it is not stage 4's.
     """
     document, out_dir = read_scores(Path(score_json)), Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)

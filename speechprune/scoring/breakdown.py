@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from speechprune.common.files import Problem
+from speechprune.decoding.rows import questions_of
 from speechprune.prompts import LETTERS
 from speechprune.scoring.tally import by_system, fraction, interval, mean, question_scores
 
@@ -65,7 +66,7 @@ def read_asked(
 
     Args:
         cuts: a file or a folder.
-        rows: as ``read_hypotheses`` returns them.
+        rows: those of ``read_hypotheses``.
         problems: gets one entry per question left out, and per line of the cuts that cannot be read.
         expected: gets the ids of all questions of the cuts, with or without a row: what decode has to answer.
     Raises:
@@ -79,7 +80,7 @@ def read_asked(
     answers = {row["id"]: row["answer"] for row in rows if row.get("rotation", 0) == 0 and row["answer"] != "?"}
     found: dict[str, Asked] = {}
     for cut in read_cuts(cuts, problems):
-        ids = set(_ids(cut))
+        ids = {question["id"] for question in questions_of(cut.id, cut.custom)}
         if expected is not None:
             expected |= ids
         if ids.isdisjoint(answers) or validate_cut(cut):
@@ -98,14 +99,6 @@ def read_asked(
         named = f"{len(lacking)} questions of the hypotheses, such as {lacking[0]}, are absent, changed or broken"
         problems.append(Problem(str(cuts), "questions", named, "the cuts that were decoded"))
     return found
-
-
-def _ids(cut: object) -> Iterator[str]:
-    """The ids under which decode writes the questions of a cut: those of broken questions are made up."""
-    questions = (cut.custom or {}).get("questions")
-    for k, question in enumerate(questions if isinstance(questions, list) else []):
-        name = question.get("id") if isinstance(question, dict) else None
-        yield name if isinstance(name, str) and name and name.isprintable() else f"{cut.id}-q{k}"
 
 
 def _asked(cut: object, question: dict) -> Asked:

@@ -10,9 +10,12 @@ that are right; without, it is 0 or 1. ``docs/scores.md`` says what each number 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from speechprune.decoding.hypotheses import choices_of, label
+from speechprune.decoding.hypotheses import choices_of
+from speechprune.decoding.listening import Listening
+from speechprune.decoding.rows import label
 from speechprune.prompts import LETTERS
 from speechprune.scoring.stats import balanced_accuracy, holm, interval_by_recording, mcnemar_exact
 from speechprune.scoring.tally import (
@@ -75,6 +78,22 @@ class RotationScore:
 
 
 @dataclass(frozen=True)
+class Seconds:
+    """Of a system's answered rows: sums over the rows that know, in seconds, as ``Listening`` has them.
+
+    Attributes:
+        recordings: of the recordings, each once for each row; heard, dropped, truncated: parts of it.
+        ratio: share that was not heard, in [0, 1].
+    """
+
+    recordings: float
+    heard: float
+    dropped: float
+    truncated: float
+    ratio: float
+
+
+@dataclass(frozen=True)
 class SystemScore:
     """One system at one rate; ``dataclasses.asdict`` of it is an entry of ``score.json``.
 
@@ -92,6 +111,8 @@ class SystemScore:
         letters: {letter: share of the readable predictions}.
         against: the paired test, None for the system compared with and where that is absent.
         rotations: None without ``permute``.
+        seconds: what was heard of the recordings; None where no row knows, as in silence or in old rows.
+        unpruned: questions whose recording is so short that the rate removed nothing.
     """
 
     system: str
@@ -111,6 +132,8 @@ class SystemScore:
     letters: dict[str, float]
     against: Comparison | None
     rotations: RotationScore | None
+    seconds: Seconds | None = None
+    unpruned: int = 0
 
 
 def _known(rows: list[dict], field: str) -> list[float]:
@@ -155,7 +178,21 @@ def _rotation_score(questions: dict[str, list[dict]]) -> RotationScore | None:
     return RotationScore(fraction(mean(consistent)), fraction(away / total / 2) if total else None)
 
 
-def _score_system(system: str, rate: float | None, rows: list[dict], hard: set[tuple[str, int]]) -> SystemScore:
+def _seconds(rows: list[dict], whole: bool) -> Seconds | None:
+    found = Listening.of(rows, whole)
+    if not found.rows:
+        return None
+    sums = (found.recordings, found.heard, found.dropped, found.truncated)
+    return Seconds(*(round(value, 3) for value in sums), fraction(found.ratio))
+
+
+def _is_unpruned(row: dict) -> bool:
+    return bool(row["rate"]) and row["tokens"] is not None and row["tokens"] == row.get("total_tokens")
+
+
+def _score_system(
+    system: str, rate: float | None, rows: list[dict], hard: set[tuple[str, int]], whole: bool
+) -> SystemScore:
     questions = answered(rows)
     counted = [row for group in questions.values() for row in group]
     scores = {question: share_correct(group) for question, group in questions.items()}
@@ -182,11 +219,13 @@ def _score_system(system: str, rate: float | None, rows: list[dict], hard: set[t
         letters=_letters(counted),
         against=None,
         rotations=_rotation_score(questions),
+        seconds=_seconds(counted, whole),
+        unpruned=sum(any(map(_is_unpruned, group)) for group in questions.values()),
     )
 
 
-def score(rows: list[dict], against: str | None = None) -> list[SystemScore]:
-    """One SystemScore per (system, rate) of ``rows`` (as ``read_hypotheses`` returns them), in table order.
+def score(rows: list[dict], against: str | None = None, controls: Collection[str] = ()) -> list[SystemScore]:
+    """One SystemScore per (system, rate) of ``rows`` (those of ``read_hypotheses``), in table order.
 
     The order: Original, Full, the paper's baselines, phases and SpeechPrune, other pruners by name, then controls
     (names that are no pruner's); within a system by rate.
@@ -195,13 +234,14 @@ def score(rows: list[dict], against: str | None = None) -> list[SystemScore]:
         rows: of one model and one set.
         against: label of the system that all others are tested against, such as "full" or "rap_0.4"; by default
             "original", without any test where that is absent.
+        controls: labels of the systems that may not hear the whole recording.
     Raises:
         ValueError: no system has the label ``against``.
     """
     groups = by_system(rows)
     original = answered(row for row in rows if row["system"] == "original")
     hard = {place_of(row) for group in original.values() for row in group if not is_correct(row)}
-    systems = [_score_system(system, rate, group, hard) for (system, rate), group in groups.items()]
+    systems = [_score_system(*key, group, hard, label(*key) not in controls) for key, group in groups.items()]
     tests = _compare({label(*key): group for key, group in groups.items()}, against)
     return [replace(system, against=tests.get(label(system.system, system.rate))) for system in systems]
 

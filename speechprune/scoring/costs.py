@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from speechprune.costs.count import load_config, true_costs
+from speechprune.common.defaults import TEXT_TOKENS
+from speechprune.costs.count import true_costs
 from speechprune.costs.llm import decoder_shape, speech_config, table1_costs
-
-TEXT_TOKENS = 107  # the paper's prompts
+from speechprune.models.folder import ModelFolder
 
 
 def system_costs(model: str | Path, systems: Sequence[dict]) -> list[dict]:
@@ -24,7 +24,7 @@ def system_costs(model: str | Path, systems: Sequence[dict]) -> list[dict]:
     Raises:
         FileNotFoundError, ValueError: no such model, or one that cannot be counted.
     """
-    config = speech_config(load_config(model))
+    config = speech_config(ModelFolder.open(model, weights=False).auto_config())
     shape = decoder_shape(config)
     counted: dict[int, dict] = {}
     found = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from speechprune.decoding.hypotheses import label
+from speechprune.decoding.rows import label
 from speechprune.scoring.comparison import SystemScore
 from speechprune.scoring.tally import by_system
 
@@ -18,6 +18,18 @@ def undecoded_text(cuts: str, questions: int, undecoded: int) -> str:
         f"{undecoded} of the {questions} questions of {cuts} have no row of any system: "
         "decode is not finished; run stage 3 again"
     )
+
+
+def unpruned_text(document: dict) -> str:
+    """What to tell a user of systems that had nothing to prune, by score.json's content; empty where all had."""
+    named = [
+        f"{label(system['system'], system['rate'])} for {system['unpruned']} of {system['n']}"
+        for system in document["systems"]
+        if system.get("unpruned")
+    ]
+    if not named:
+        return ""
+    return f"Recordings too short to prune: all of their audio tokens were kept by {', '.join(named)} questions"
 
 
 def doubts(rows: list[dict], systems: Sequence[SystemScore]) -> Iterator[str]:

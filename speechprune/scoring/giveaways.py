@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from speechprune.decoding.hypotheses import choices_of, label
+from speechprune.decoding.hypotheses import choices_of
+from speechprune.decoding.rows import label
 from speechprune.prompts import LETTERS
 from speechprune.scoring.breakdown import Asked
 from speechprune.scoring.tally import DIGITS, answered, by_system, constant_letters, fraction, interval, mean

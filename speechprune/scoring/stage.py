@@ -9,25 +9,35 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from speechprune.common.files import Problem, atomic_write
-from speechprune.decoding.hypotheses import hypothesis_files, read_hypotheses, replaced_audio
+from speechprune.common.files import Problem, atomic_write, shown
+from speechprune.decoding.hypotheses import current_questions, read_hypotheses, read_systems, replaced_audio
+from speechprune.decoding.rows import hypothesis_files, label
 from speechprune.scoring import giveaways, results, tables
 from speechprune.scoring.breakdown import Asked, by_duration, by_position, read_asked
 from speechprune.scoring.comparison import SystemScore, score
-from speechprune.scoring.doubts import doubts, undecoded_text
+from speechprune.scoring.doubts import doubts, undecoded_text, unpruned_text
 from speechprune.scoring.tally import chance, constant_letter, missing_questions
+from speechprune.scoring.titles import read_titles, title
 
 log = logging.getLogger(__name__)
 
 
-def _changed_answers(rows: list[dict]) -> Iterator[Problem]:
-    """Questions whose answer differs between systems: their data changed between two runs of decode."""
+def _changed_questions(rows: list[dict]) -> Iterator[Problem]:
+    """Questions whose answer or version differs between systems: they changed between two runs of decode."""
     answers: dict[tuple[str, int], set[str]] = defaultdict(set)
+    versions: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         answers[row["id"], row.get("rotation", 0)].add(row["answer"])
+        if row.get("version") is not None:
+            versions[row["id"]].add(row["version"])
     for (question, _), letters in sorted(answers.items()):
         if len(letters) > 1:
-            yield Problem(question, "answer", ", ".join(sorted(letters)), "one answer in all systems (decode again)")
+            named = ", ".join(sorted(letters))
+            yield Problem(shown(question), "answer", named, "one answer in all systems (decode again)")
+    for question, found in sorted(versions.items()):
+        if len(found) > 1:
+            named = f"{len(found)} different ones"
+            yield Problem(shown(question), "version", named, "one version in all systems (decode again)")
 
 
 def _one_set(folder: Path, rows: list[dict]) -> str:
@@ -42,6 +52,14 @@ def _one_set(folder: Path, rows: list[dict]) -> str:
     return sets[0].resolve().name
 
 
+def _one_corpus(folder: Path, rows: list[dict]) -> str | None:
+    """The corpus that the rows are about, None where none of them says; ValueError where they name several."""
+    corpora = sorted({row["corpus"] for row in rows if row.get("corpus") is not None})
+    if len(corpora) > 1:
+        raise ValueError(f"{folder}: hypotheses of {len(corpora)} corpora ({', '.join(corpora)}); score one at a time")
+    return corpora[0] if corpora else None
+
+
 class _Experiment:
     """The rows below one folder and what is said about them.
 
@@ -53,27 +71,36 @@ class _Experiment:
 
     def __init__(self, folder: Path, command: str, against: str | None, cuts: Path | None):
         self.problems: list[Problem] = []
-        rows = read_hypotheses(folder, self.problems)
+        found = read_hypotheses(folder, self.problems, current_questions(folder, cuts))
+        rows = found.rows
+        if not rows and found.left:
+            raise ValueError(f"{folder}: {found.left}, and no row is left; run stages 2 and 3 again")
         if not rows:
             first = f" ({len(self.problems)} unusable lines, the first: {self.problems[0]})" if self.problems else ""
             raise ValueError(f"{folder}: no hypotheses in any hyp*.jsonl below it{first}; run stage 3 (decode) first")
         name = _one_set(folder, rows)
         unusable_lines = len(self.problems)
-        self.problems.extend(_changed_answers(rows))
+        self.problems += [*found.problems(folder), *_changed_questions(rows)]
         expected: set[str] = set()
         asked = {} if cuts is None else read_asked(cuts, rows, self.problems, expected)
         for problem in self.problems:
             log.warning("%s", problem)
-        self.systems = score(rows, against)
-        for doubt in doubts(rows, self.systems):
+        controls = {label(s.name, s.rate) for s in read_systems(folder) if s.audio != "recording"}
+        self.systems = score(rows, against, controls)
+        for doubt in [*found.doubts(folder), *doubts(rows, self.systems)]:
             log.warning("%s", doubt)
         if undecoded := expected - {row["id"] for row in rows}:
             log.warning("%s", undecoded_text(str(cuts), len(expected), len(undecoded)))
+        if unpruned := unpruned_text({"systems": list(map(asdict, self.systems))}):
+            log.warning("%s", unpruned)
         self.errors = [(row["error"], row["id"]) for row in rows if row["error"] is not None]
         recordings = {row.get("recording") for row in rows}
+        titles = read_titles(folder)
         self.document = {
             "systems": [asdict(system) for system in self.systems],
+            "titles": {system.system: title(system.system, titles) for system in self.systems},
             "model": rows[0]["model"],
+            "corpus": _one_corpus(folder, rows),
             "set": name,
             "command": command,
             "questions": len({row["id"] for row in rows}),
@@ -86,6 +113,11 @@ class _Experiment:
             "constant_letter": constant_letter(rows),
             "missing": missing_questions(rows),
             "unusable_lines": unusable_lines,
+            "versions": {
+                "left_out": found.left.keys,
+                "questions": len(found.left.questions),
+                "unverified": found.unverified,
+            },
             **_about_the_benchmark(rows, asked, replaced_audio(folder)),
         }
 
@@ -127,7 +159,7 @@ def write_results(
         many errors or unreadable replies (``doubts``) are logged.
     Raises:
         FileNotFoundError: no such cuts.
-        ValueError: no usable row at all, rows of several models or sets, no system called ``against``.
+        ValueError: no usable row at all, rows of several models, corpora or sets, no system called ``against``.
     """
     folder = Path(folder)
     experiment = _Experiment(folder, command, against, None if cuts is None else Path(cuts))
@@ -164,20 +196,21 @@ def write_comparison(
     """Score several folders; write score.json, table1.{csv,tex}, table2.{csv,tex} and RESULTS.md into ``out``.
 
     Args:
-        folders: each of one model and one set, no pair of model and set twice.
+        folders: each of one model and one set of one corpus, none of these three twice.
         out, command, against: as in ``write_results``.
     Returns:
         the folders' documents, as score.json's "experiments" has them.
     Raises:
-        ValueError: as ``write_results``, or two folders of the same model and set.
+        ValueError: as ``write_results``, or two folders of the same model, corpus and set.
     """
     experiments = [_Experiment(Path(folder), command, against, None) for folder in folders]
     documents = [experiment.document for experiment in experiments]
-    seen: dict[tuple[str, str], str | Path] = {}
+    seen: dict[tuple[str, str | None, str], str | Path] = {}
     for folder, document in zip(folders, documents, strict=True):
-        key = document["model"], document["set"]
+        model, corpus, name = key = document["model"], document["corpus"], document["set"]
         if key in seen:
-            raise ValueError(f"{seen[key]} and {folder}: both are model {key[0]} on set {key[1]}; give one of them")
+            told = f" of {corpus}" if corpus else ", and their rows name no corpus, as those of earlier versions"
+            raise ValueError(f"{seen[key]} and {folder}: both are model {model} on set {name}{told}; give one of them")
         seen[key] = folder
     first, second = tables.table_one(*documents), tables.table_two(documents)
     _write(

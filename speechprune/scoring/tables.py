@@ -1,25 +1,17 @@
-"""score.json's content as tables in Markdown, CSV and LaTeX. Text only: nothing is read or written here."""
+"""score.json's content as tables, of one experiment and of several. Nothing is read or written here."""
 
 from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
-from speechprune.scoring import paper
+from speechprune.scoring.blocks import Table
+from speechprune.scoring.cells import dash, percent, percent_range, rate_text
+from speechprune.scoring.published import Figures, family, printed_model, published, set_title
+from speechprune.scoring.titles import title
 
-TITLES = {  # as the paper has them; they spare a command that only scores the import of torch
-    "original": "Original",
-    "full": "Full",
-    "rap": "RAP",
-    "rac": "RAC",
-    "phase1": "Phase 1 only",
-    "phase2": "Phase 2 only",
-    "speechprune": "SpeechPrune",
-    "oracle": "Oracle",
-}
+TABLE_TWO = ("original", "speechprune")  # the systems of the paper's Table II
 CSV_HEADER = (
     "system",
     "rate",
@@ -48,113 +40,18 @@ CSV_HEADER = (
     "consistent",
     "letter_bias",
 )
-_TEX = {
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-}
-
-
-def title(system: str) -> str:
-    """The name a reader expects, e.g. ``SpeechPrune`` for ``speechprune``: a pruner's ``title``; other names stay."""
-    if system in TITLES:
-        return TITLES[system]
-    from speechprune.pruners import all_pruners  # needs torch: only worth its seconds for an unknown name
-
-    pruner = all_pruners().get(system)
-    return pruner.title if pruner else system
-
-
-def escape(text: str) -> str:
-    """``text`` on one line, safe in a Markdown table: it stays text, whatever a corpus or a message holds."""
-    line = _one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\|`*\[\]])", r"\\\1", line)
-
-
-def _one_line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
-def percent(fraction: float | None) -> str:
-    """0.8923 -> "89.23"; None -> "-"."""
-    return "-" if fraction is None else f"{100 * fraction:.2f}"
-
-
-def percent_range(bounds: Sequence[float] | None) -> str:
-    """(0.811, 0.902) -> "81.10 to 90.20"; None -> "-"."""
-    return "-" if bounds is None else f"{percent(bounds[0])} to {percent(bounds[1])}"
-
-
-def dash(value: object) -> str:
-    """``value`` as text, "-" for None."""
-    return "-" if value is None else f"{value}"
-
-
-def rate_text(rate: float | None) -> str:
-    """0.4 -> "0.4"; None -> "-"."""
-    return "-" if rate is None else f"{rate:g}"
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells of plain text under a header; the first column is a name, the others are numbers."""
-
-    header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-
-    def without_empty_columns(self, *names: str) -> Table:
-        """The table without those of the columns ``names`` that hold nothing but "-"."""
-        keep = [
-            place
-            for place, name in enumerate(self.header)
-            if name not in names or any(row[place] != "-" for row in self.rows)
-        ]
-        rows = [tuple(row[place] for place in keep) for row in self.rows]
-        return Table(tuple(self.header[place] for place in keep), rows)
-
-    def markdown(self) -> str:
-        def line(cells: Iterable[str]) -> str:
-            return "| " + " | ".join(cells) + " |"
-
-        ruler = line(["---"] + ["---:"] * (len(self.header) - 1))
-        rows = [line(map(escape, row)) for row in self.rows]
-        return "\n".join([line(map(escape, self.header)), ruler, *rows])
-
-    def csv(self) -> str:
-        buffer = io.StringIO()
-        csv.writer(buffer, lineterminator="\n").writerows([self.header, *self.rows])
-        return _storable(buffer.getvalue())
-
-    def latex(self) -> str:
-        """A ``tabular`` that needs no package."""
-
-        def line(cells: Iterable[str]) -> str:
-            return " & ".join("".join(_TEX.get(c, c) for c in _one_line(cell)) for cell in cells) + r" \\"
-
-        columns = "l" + "r" * (len(self.header) - 1)
-        body = [line(self.header), r"\hline", *map(line, self.rows)]
-        return _storable(
-            "\n".join([rf"\begin{{tabular}}{{{columns}}}", r"\hline", *body, r"\hline", r"\end{tabular}", ""])
-        )
-
-
-def _storable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def results_table(document: dict) -> Table:
     """Every system of one experiment, in Table I's order of rows, then the best constant letter."""
-    theirs = f"Accuracy {paper_header(document)}", f"Hard {paper_header(document)}"
-    by_recording = "95 % CI by recording"
+    mark = printed_mark(document)
+    theirs, by_recording = (f"Accuracy {mark}", f"Hard {mark}"), "95 % CI by recording"
     header = ("System", "PR", "Tokens", "n", "Accuracy %", "95 % CI", by_recording, theirs[0], "Hard n", "Hard %")
     header += (theirs[1], "Evidence recall %", "Evidence precision %", "Unparsed", "Errors")
     rows = []
     for system in document["systems"]:
-        accuracy, hard = _paper(document, system)
-        cells = (title(system["system"]), rate_text(system["rate"]), dash(system["tokens"]), str(system["n"]))
+        accuracy, hard = _printed(document, system)
+        cells = (title_in(document, system), rate_text(system["rate"]), dash(system["tokens"]), str(system["n"]))
         cells += (percent(system["accuracy"]), percent_range(system["ci95"]))
         cells += (percent_range(system.get("ci95_recording")), accuracy, str(system["hard"]["n"]))
         cells += (percent(system["hard"]["accuracy"]), hard, percent(system["evidence_recall"]))
@@ -166,29 +63,37 @@ def results_table(document: dict) -> Table:
     return Table(header, rows).without_empty_columns(by_recording, *theirs, "Evidence precision %")
 
 
-def paper_header(document: dict) -> str:
-    """How the column of the paper's figures is marked."""
-    return f"%, the paper's ({paper.family(document['model']) or paper.DEFAULT_FAMILY})"
+def title_in(document: dict, entry: dict) -> str:
+    """Title of the system that an entry of a score.json is about."""
+    return title(entry["system"], document.get("titles"))
 
 
-def _paper(document: dict, system: dict) -> tuple[str, str]:
-    found = paper.accuracy(document["set"], document["model"], system["system"], system["rate"])
-    return dash(found[0]), dash(found[1])
+def printed_mark(document: dict) -> str:
+    """How the columns of the paper's figures are marked."""
+    return f"%, the paper's ({printed_model(document)})"
+
+
+def _printed(document: dict, system: dict) -> tuple[str, str]:
+    """What is printed in place of accuracy and hard accuracy."""
+    found, model = published(document.get("corpus"), document["set"]), printed_model(document)
+    if found is None or model is None:
+        return "-", "-"
+    key = system["system"], system["rate"]
+    return tuple(figures.get(model, {}).get(key, "-") for figures in (found.accuracy, found.hard))
 
 
 def table_one(*documents: dict) -> Table:
     """The paper's Table I: methods x rates, and for each experiment all questions, then the hard subset."""
-    keys = dict.fromkeys((system["system"], system["rate"]) for document in documents for system in document["systems"])
+    keys = {(s["system"], s["rate"]): title_in(document, s) for document in documents for s in document["systems"]}
     several_models = len({document["model"] for document in documents}) > 1
     header, optional = ["System", "PR"], []
     for document in documents:
-        name = paper.CORPORA.get(document["set"], document["set"])
-        name = f"{name}, {document['model']}" if several_models else name
+        name = f"{set_title(document)}, {document['model']}" if several_models else set_title(document)
         for subset in (name, f"{name}, hard"):
-            theirs = f"{subset}: {paper_header(document)}"
+            theirs = f"{subset}: {printed_mark(document)}"
             header += [f"{subset}: n", f"{subset}: %", f"{subset}: 95 % CI", theirs]
             optional.append(theirs)
-    rows = [(title(name), rate_text(rate), *_cells_one(documents, name, rate)) for name, rate in keys]
+    rows = [(shown, rate_text(key[1]), *_cells_one(documents, *key)) for key, shown in keys.items()]
     constants = []
     for document in documents:
         constant = document["constant_letter"]
@@ -205,7 +110,7 @@ def _cells_one(documents: Sequence[dict], name: str, rate: float | None) -> list
         if system is None:
             cells += ["-"] * 8
             continue
-        accuracy, hard = _paper(document, system)
+        accuracy, hard = _printed(document, system)
         cells += [str(system["n"]), percent(system["accuracy"]), percent_range(system["ci95"]), accuracy]
         cells += [str(system["hard"]["n"]), percent(system["hard"]["accuracy"])]
         cells += [percent_range(system.get("hard_ci95")), hard]
@@ -219,37 +124,66 @@ def _find(document: dict, name: str, rate: float | None) -> dict | None:
 def table_two(documents: Sequence[dict]) -> Table:
     """The paper's Table II: models x corpora, Original and SpeechPrune at each of its rates.
 
-    Rows of the paper's models that none of ours is stand at the end, their figures in the paper's columns alone.
+    Models that are printed and that none of ours is stand at the end, their figures in the paper's columns alone, at
+    the rates that are printed for all of the corpora that have the model.
     """
-    sets = list(dict.fromkeys(document["set"] for document in documents))
-    header, optional = ["Model", "System", "PR"], []
-    for name in sets:
-        shown = paper.CORPORA.get(name, name)
-        optional.append(f"{shown}: %, the paper's")
-        header += [f"{shown}: n", f"{shown}: %", f"{shown}: 95 % CI", optional[-1]]
+    places = {(document.get("corpus"), document["set"]): set_title(document) for document in documents}
+    header, theirs = ["Model", "System", "PR"], [f"{shown}: %, the paper's" for shown in places.values()]
+    for shown, mark in zip(places.values(), theirs, strict=True):
+        header += [f"{shown}: n", f"{shown}: %", f"{shown}: 95 % CI", mark]
+    printed = {place: _accuracies(*place) for place in places}
     rows = []
     for model in dict.fromkeys(document["model"] for document in documents):
-        mine = {document["set"]: document for document in documents if document["model"] == model}
-        found = (s for document in mine.values() for s in document["systems"])
-        keys = dict.fromkeys((s["system"], s["rate"]) for s in found if s["system"] in ("original", "speechprune"))
-        for key in sorted(keys, key=lambda key: (key[0], key[1] or 0.0)):
-            cells = [cell for name in sets for cell in _cells_two(mine.get(name), model, *key)]
-            rows.append((model, title(key[0]), rate_text(key[1]), *cells))
-    ours = {paper.family(document["model"]) for document in documents}
-    for family, (pruned_at, corpora) in paper.TABLE_2.items():
-        if family not in ours and any(name in corpora for name in sets):
-            for place, key in enumerate((("original", None), ("speechprune", pruned_at))):
-                cells = [cell for name in sets for cell in ("-", "-", "-", corpora.get(name, ("-", "-"))[place])]
-                rows.append((f"{family} (the paper)", title(key[0]), rate_text(key[1]), *cells))
-    return Table(tuple(header), rows).without_empty_columns(*optional)
+        mine = {(d.get("corpus"), d["set"]): d for d in documents if d["model"] == model}
+        for key, shown in _keys_two(mine.values()).items():
+            cells = [cell for place in places for cell in _cells_two(mine.get(place), printed[place], *key)]
+            rows.append((model, shown, rate_text(key[1]), *cells))
+    titles = {name: shown for document in documents for name, shown in (document.get("titles") or {}).items()}
+    for model, figures in _others(printed, {document["model"] for document in documents}).items():
+        for key in sorted(set.intersection(*map(set, figures.values())), key=_order_two):
+            cells = [cell for place in places for cell in ("-", "-", "-", figures.get(place, {}).get(key, "-"))]
+            rows.append((f"{model} (the paper)", title(key[0], titles), rate_text(key[1]), *cells))
+    return Table(tuple(header), rows).without_empty_columns(*theirs)
 
 
-def _cells_two(document: dict | None, model: str, name: str, rate: float | None) -> tuple[str, ...]:
+def _accuracies(corpus: str | None, name: str) -> dict[str, Figures]:
+    """{printed model: its figures of Table II's systems} of a set."""
+    found = published(corpus, name)
+    models = found.accuracy if found else {}
+    return {model: {key: v for key, v in figures.items() if key[0] in TABLE_TWO} for model, figures in models.items()}
+
+
+def _keys_two(documents: Iterable[dict]) -> dict[tuple[str, float | None], str]:
+    """{(system, rate): title} of Table II's systems in one model's documents, in order."""
+    found = {
+        (system["system"], system["rate"]): title_in(document, system)
+        for document in documents
+        for system in document["systems"]
+        if system["system"] in TABLE_TWO
+    }
+    return {key: found[key] for key in sorted(found, key=_order_two)}
+
+
+def _order_two(key: tuple[str, float | None]) -> tuple[int, float]:
+    return TABLE_TWO.index(key[0]), key[1] or 0.0
+
+
+def _cells_two(document: dict | None, printed: dict[str, Figures], name: str, rate: float | None) -> tuple[str, ...]:
     system = document and _find(document, name, rate)
     if not system:
         return ("-",) * 4
-    theirs = paper.accuracy(document["set"], model, name, rate)[0] if paper.family(model) else None
-    return (str(system["n"]), percent(system["accuracy"]), percent_range(system["ci95"]), dash(theirs))
+    theirs = printed.get(family(document["model"], list(printed)) or "", {}).get((name, rate), "-")
+    return (str(system["n"]), percent(system["accuracy"]), percent_range(system["ci95"]), theirs)
+
+
+def _others(printed: dict[tuple, dict[str, Figures]], ours: set[str]) -> dict[str, dict[tuple, Figures]]:
+    """{printed model that none of ours is: {(corpus, set): its figures}}."""
+    found: dict[str, dict[tuple, Figures]] = {}
+    for place, models in printed.items():
+        for model, figures in models.items():
+            if not any(family(name, [model]) for name in ours):
+                found.setdefault(model, {})[place] = figures
+    return found
 
 
 def scores_csv(document: dict) -> str:

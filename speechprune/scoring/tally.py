@@ -9,11 +9,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from speechprune.decoding.hypotheses import choices_of, label
+from speechprune.decoding.hypotheses import choices_of
+from speechprune.decoding.rows import label
 from speechprune.prompts import LETTERS
 from speechprune.scoring.stats import wilson
 
-METHODS = ("original", "full", "rap", "rac", "phase1", "phase2", "speechprune", "oracle")  # the table's order
+METHODS = (
+    "original",
+    "full",
+    "rap",
+    "rac",
+    "phase1",
+    "phase2",
+    "speechprune",
+    "oracle",
+)  # Table I's order of rows; its names are title's
 DIGITS = 6  # fractions are rounded to this, so that score.json has the same bytes everywhere
 
 
@@ -74,7 +84,9 @@ def lacks(rows: list[dict]) -> bool:
 
 def is_whole(rows: list[dict]) -> bool:
     """Whether a question's rows are all there: one, or as many rotations as it has choices."""
-    return "rotation" not in rows[0] or len(rows) == (choices_of(rows) or len(rows))
+    if "rotation" not in rows[0]:
+        return True
+    return {row["rotation"] for row in rows} == set(range(choices_of(rows) or len(rows)))
 
 
 def place_of(row: dict) -> tuple[str, int]:
@@ -87,9 +99,9 @@ def _controls(names: set[str]) -> set[str]:
     unknown = names - set(METHODS)
     if not unknown:
         return unknown
-    from speechprune.pruners import all_pruners  # needs torch: only worth its seconds for an unknown name
+    from speechprune.decoding.systems import methods  # needs torch: only worth its seconds for an unknown name
 
-    return unknown - set(all_pruners())
+    return unknown - set(methods())
 
 
 def by_system(rows: list[dict]) -> dict[tuple[str, float | None], list[dict]]:

@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from lhotse import Recording, SupervisionSegment
 from scipy.signal import resample_poly
 
 from speechprune.alignment import Sentence, Timed, supervise
-from speechprune.common.files import atomic_write
+from speechprune.audio import open_recording, write_wav
 from speechprune.tts import TTSEngine, Voice
 
 SAMPLING_RATE = 16_000
@@ -93,6 +92,5 @@ def resynthesise(
         pause = int(SAMPLING_RATE * rng.uniform(*_PAUSES[turn]))
         chunks += [wave * _LEVEL, np.zeros(pause, np.float32)]
         now += len(wave) + pause
-    with atomic_write(wav, "wb") as file:
-        soundfile.write(file, np.clip(np.concatenate(chunks), -1, 1), SAMPLING_RATE, subtype="PCM_16", format="WAV")
-    return Recording.from_file(wav, recording_id=recording_id), supervisions
+    write_wav(wav, np.clip(np.concatenate(chunks), -1, 1), SAMPLING_RATE)
+    return open_recording(wav, recording_id), supervisions

@@ -139,7 +139,7 @@ def test_errors_are_one_line_and_exit_1(tmp_path, model, wav):
 
 
 def test_traceback_on_demand(tmp_path):
-    command = [sys.executable, "-m", "speechprune.cli", "score", str(tmp_path)]
+    command = [sys.executable, "-m", "speechprune", "score", str(tmp_path)]
     plain = subprocess.run(command, capture_output=True, text=True)
     assert (plain.returncode, plain.stdout) == (1, "")
     assert plain.stderr == f"Error: {tmp_path}: no hypotheses in any hyp*.jsonl below it; run stage 3 (decode) first\n"

@@ -12,7 +12,7 @@ from lhotse import MonoCut, Recording, SupervisionSegment
 
 from speechprune.data.building import Item, build_cuts, path_inside, select_cuts, split_subset
 from speechprune.data.choices import answer_index, split_choices
-from speechprune.data.describe import describe, draw
+from speechprune.data.describe import describe_cuts, draw
 
 CHOICES = {
     "(A) x\n(B) y\n(C) z": ("", ["x", "y", "z"]),
@@ -154,7 +154,7 @@ def test_describe(tmp_path, wav):
         cut("test-1", wav, 1, scenario="talk"),
         cut("test-2", wav, 0, 30.0, scenario="chat"),
     ]
-    found = describe(cuts)
+    found = describe_cuts(cuts, [])
     assert found.constant_letter == ("B", pytest.approx(2 / 3))
     assert (found.questions, found.choices, found.letters) == (3, {3: 3}, {"A": 1, "B": 2})
     assert found.positions == pytest.approx([11 / 40, 11 / 40, 25 / 40])
@@ -172,4 +172,12 @@ def test_describe(tmp_path, wav):
     assert draw(found, tmp_path / "x.png", "test").read_bytes().startswith(b"\x89PNG")
     assert json.dumps(found.durations) == "[40.0, 40.0, 40.0]"
     with pytest.raises(ValueError, match="no cuts"):
-        describe([])
+        describe_cuts([], [])
+
+
+def test_cuts_name_their_corpus_also_those_made_before(tmp_path, wav):
+    items = [Item("test-0", "x:1", 0, lambda: cut("test-0", wav))]
+    before = build_cuts(tmp_path / "test", items, [], progress=False)
+    assert "corpus" not in next(iter(before)).custom
+    after = build_cuts(tmp_path / "test", items, [], progress=False, corpus="mine")
+    assert [found.custom["corpus"] for found in after] == ["mine"]

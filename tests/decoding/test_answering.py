@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers.decoding import RECORDING, WINDOW, answer, questions, system, tiny_llm
+from helpers.decoding import RECORDING, WINDOW, answer, questions, system
 
 from speechprune.decoding.answering import Answerer, evidence_mask
 from speechprune.decoding.batches import Reply, batches
@@ -13,11 +13,6 @@ from speechprune.models import Prompt
 from speechprune.pruners import PAD, RAC, RAP, Full, Original, Phase1, SpeechPrune
 
 N = 100
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_llm(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

@@ -6,16 +6,13 @@ import weakref
 
 import pytest
 import torch
-from helpers.decoding import RECORDING, answer, questions, system, tiny_llm
+from helpers.decoding import RECORDING, answer, questions, system
 
 from speechprune.common.errors import DeviceError
 from speechprune.decoding.answering import Answerer
+from speechprune.decoding.batches import Reply
+from speechprune.models import Prompt
 from speechprune.pruners import RAP, Full, Original, Phase1, PruneInputs
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_llm(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +111,52 @@ def test_what_a_failed_prefill_held_is_free_before_the_next(model, tokens, monke
     answerer = Answerer(model, 1000)
     ((_, replies),) = answerer.answer(RECORDING, tokens, questions(RECORDING), [system(Full())])
     assert [reply.error for reply in replies] == [None] * 3
-    assert len(alive) == 2
-    assert answerer.batch_tokens == 250  # halved twice: the next recording starts there
+    assert len(alive) == 1
+    assert answerer.batch_tokens == 333  # one row of three: the next recording starts there
+
+
+class Gpu:
+    """Holds ``rows`` rows and no more; ``bad`` rows fail for another reason. Notes the size of every attempt."""
+
+    def __init__(self, model, rows, bad=()):
+        self.rows, self.bad, self.sizes, self.prefill = rows, bad, [], model.choice_logprobs
+
+    def __call__(self, audio, prompts, counts, **places):
+        self.sizes.append(len(audio))
+        if len(audio) > self.rows:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        if any(id(prompt) in self.bad for prompt in prompts):
+            raise ValueError("a bad row")
+        return torch.zeros(len(audio), 4).log_softmax(-1)
+
+
+def many(model, rows) -> list[Reply]:
+    heard = torch.zeros(rows, model.embed_text("a").shape[1])
+    asked = [{"choices": list("abcd")} for _ in range(rows)]
+    return [Reply(q, Prompt((1,), (2,) * 500), heard, torch.tensor([k])) for k, q in enumerate(asked)]
+
+
+def test_one_shortage_of_memory_sets_the_size_once(model, monkeypatch):
+    """64 rows of which 8 fit."""
+    gpu, answerer = Gpu(model, 8), Answerer(model, 32_768, together=True)
+    monkeypatch.setattr(model, "choice_logprobs", gpu)
+    replies = many(model, 64)
+    answerer._ask(system(Full()), 64, replies)
+    assert gpu.sizes == [64, 32, 16, *[8] * 8]
+    assert answerer.batch_tokens == 4_096
+    assert [reply.error for reply in replies] == [None] * 64
+    answerer._ask(system(Full()), 64, many(model, 64))  # the next recording
+    assert set(gpu.sizes[11:]) <= set(range(1, 9))
+    assert answerer.batch_tokens == 4_096
+
+
+def test_a_bad_row_says_nothing_about_memory(model, monkeypatch):
+    replies = many(model, 64)
+    gpu, answerer = Gpu(model, 32, {id(replies[0].prompt)}), Answerer(model, 32_768, together=True)
+    monkeypatch.setattr(model, "choice_logprobs", gpu)
+    answerer._ask(system(Full()), 64, replies)
+    assert [reply.error for reply in replies] == ["a bad row"] + [None] * 63
+    assert answerer.batch_tokens >= 16_384
 
 
 def test_a_gpu_that_is_gone_ends_the_run_and_leaves_no_rows(model, tokens, monkeypatch):

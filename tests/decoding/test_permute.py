@@ -49,7 +49,7 @@ def tokens(model):
 def test_every_rotation_is_asked_as_a_question_of_its_own(tmp_path, dump, model):
     (summary,) = run(dump, tmp_path / "exp", config_of(tmp_path, systems=SYSTEMS, permute="cyclic"), model)
     assert (summary.done, summary.failed) == (2 * 2 * (4 + 2 + 3), 0)
-    rows = read_hypotheses(tmp_path / "exp", [])
+    rows = read_hypotheses(tmp_path / "exp", []).rows
     assert len(rows) == summary.done
     for question in questions("test-0000"):
         choices, size = question["choices"], len(question["choices"])
@@ -78,7 +78,7 @@ def test_rotation_zero_answers_as_without_rotations(tmp_path, dump, model):
     plain, turned = tmp_path / "plain", tmp_path / "turned"
     run(dump, plain, config_of(tmp_path, systems=SYSTEMS), model)
     run(dump, turned, config_of(tmp_path, systems=SYSTEMS, permute="cyclic"), model)
-    rows = {(r["system"], r["id"]): r for r in read_hypotheses(turned, []) if r["rotation"] == 0}
+    rows = {(r["system"], r["id"]): r for r in read_hypotheses(turned, []).rows if r["rotation"] == 0}
     for row in merged(plain).values():
         assert "rotation" not in row
         other = rows[row["system"], row["id"]]

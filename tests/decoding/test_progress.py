@@ -6,20 +6,23 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import yaml
 from click.testing import CliRunner
-from helpers.decoding import CONFIG, config_of, make_dump, make_recordings, merged, run, tiny_llm
+from helpers.decoding import config_of, make_dump, make_recordings, merged, run, tiny_llm
 from helpers.fakes import extract, make_corpus, rows
 from helpers.many_rows import make_many
-from helpers.shells import ROOT
 
 from speechprune.cli import main
+from speechprune.common.files import Shard
 from speechprune.data.cuts import write_cuts
-from speechprune.decoding.progress import ORDINARY, _begun, _systems, count_recordings, count_rows
-from speechprune.decoding.systems import SETTINGS, load_config
+from speechprune.decoding.expected import NAME, read_expected
+from speechprune.decoding.progress import count_recordings, count_rows
+from speechprune.decoding.stage import decode
+from speechprune.decoding.systems import load_config
 
 ENTRIES = [
     "original",
@@ -53,7 +56,16 @@ def stage(tmp_path, decoded) -> Path:
 
 
 def counted(stage: Path, **options) -> tuple[int, int]:
-    return count_rows(stage / "dump", stage / "exp", stage / "decode.yaml", **options)
+    count = count_rows(stage / "dump", stage / "exp", stage / "decode.yaml", **options)
+    assert not count.left
+    assert count.unverified == 0
+    return count.done, count.expected
+
+
+def begin(stage: Path, model, **changed: str) -> None:
+    """Decode starts, and is told to end before its first row."""
+    config = load_config(stage / "decode.yaml").changed(**changed)
+    decode(stage / "dump", stage / "exp", config, model, progress=False, stop=lambda: True)
 
 
 def configure(stage: Path, *systems, **common) -> None:
@@ -81,32 +93,82 @@ def test_a_row_less_is_a_row_less(stage):
     assert counted(stage) == (done, expected)
 
 
-def test_the_configuration_says_what_is_expected_and_not_the_folders(stage):
+def test_the_configuration_says_what_is_expected_and_not_the_folders(stage, model):
+    first = (stage / "decode.yaml").read_text()
     configure(stage, "original", {"method": "rap", "rates": [0.2, 0.6, 0.8]})
+    with pytest.raises(ValueError, match=r"expected\.json: decode has not begun with .*decode\.yaml as it is now; run"):
+        counted(stage)
+    begin(stage, model)
     assert counted(stage) == (3 * 13, 4 * 13)  # 0.8 is new, `turned` is of an earlier configuration
     configure(stage, "original", "rap", rates=[0.2])
-    assert counted(stage) == (2 * 13, 2 * 13)  # original has no rates; its config.json says so
+    begin(stage, model)
+    assert counted(stage) == (2 * 13, 2 * 13)  # original has no rates
     configure(stage, "original", {"name": "other", "method": "rap"}, rates=[0.2, 0.6])
+    begin(stage, model)
     assert counted(stage) == (13, 3 * 13)
-    configure(stage, "original", "full")
-    assert counted(stage, permute="cyclic")[0] == 0  # the rows of original are not rotated
+    configure(stage, {"name": "twisted", "method": "full"}, {"method": "rap", "rates": [0.2]})
+    begin(stage, model)
+    assert counted(stage) == (13, 2 * 13)
+    # Decode began with this at first: what other runs expect has not taken its place.
+    (stage / "decode.yaml").write_text(first)
+    assert counted(stage)[0] == counted(stage)[1] > 3 * 13
+    (stage / "decode.yaml").write_text(f"# Words.\n{first}\nbatch_tokens: 3\n")  # changes no row
+    assert counted(stage)[0] == counted(stage)[1] > 3 * 13
 
 
-def test_rows_that_decode_would_refuse_do_not_count(stage):
-    configure(stage, "original", {"method": "rap", "rates": [0.2]})
-    assert counted(stage) == (2 * 13, 2 * 13)
-    assert counted(stage, mode="logprob") == (2 * 13, 2 * 13)
-    assert counted(stage, mode="generate") == (0, 2 * 13)
-    configure(stage, {"method": "original", "mode": "generate"}, {"method": "rap", "rates": [0.2]})
-    assert counted(stage) == (13, 2 * 13)
-    config = stage / "exp" / "original" / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"mode": "generate"}))
-    assert counted(stage) == (2 * 13, 2 * 13)
-    assert counted(stage, mode="logprob") == (13, 2 * 13)
-    config.write_text("{")
-    assert counted(stage) == (13, 2 * 13)
-    config.unlink()  # decode would write it and go on
-    assert counted(stage) == (2 * 13, 2 * 13)
+def test_what_the_command_line_sets_is_part_of_the_configuration(stage, model):
+    configure(stage, {"method": "rap", "rates": [0.2]})
+    begin(stage, model)
+    assert counted(stage) == (13, 13)
+    with pytest.raises(ValueError, match="decode has not begun with"):
+        counted(stage, mode="generate")  # decode would refuse the folder's rows
+    shutil.rmtree(stage / "exp" / "rap_0.2")
+    begin(stage, model, mode="generate")
+    assert counted(stage, mode="generate") == (0, 13)
+    with pytest.raises(ValueError, match="decode has not begun with"):
+        counted(stage)  # and now it would refuse these
+
+
+def test_jobs_that_start_together_write_the_same(stage, model):
+    with ThreadPoolExecutor(3) as pool:
+        tables = [[*ENTRIES], ["full"], [{"method": "rac", "rates": [0.4]}]]
+        for place, table in enumerate(tables):
+            (stage / f"{place}.yaml").write_text(yaml.safe_dump({"systems": table}))
+        configs = [load_config(stage / f"{place}.yaml") for place in range(3)]
+        jobs = [
+            pool.submit(decode, stage / "dump", stage / "exp", config, model, Shard(job, 2), False, lambda: True)
+            for config in configs
+            for job in (1, 2)
+        ]
+        assert [job.result().problems for job in jobs] == [[]] * 6
+    begun = read_expected(stage / "exp").configurations
+    assert {config.identity for config in configs} <= begun.keys()
+
+
+def test_a_dump_that_has_changed_is_read_again(stage, model):
+    done, expected = counted(stage)
+    path = stage / "dump" / "cuts.1.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[0]["custom"]["questions"].pop()
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert counted(stage) == (done - 3 - 3, expected - 3 - 3)
+
+
+def test_an_experiment_of_an_earlier_version_says_what_to_do(stage):
+    (stage / "exp" / NAME).unlink()
+    message = r"exp/expected\.json is missing: nothing, or an earlier version, has decoded here; run stage 3"
+    with pytest.raises(FileNotFoundError, match=message):
+        counted(stage)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"format": 2}', '{"format": 1, "dump": 1, "state": {}, "configurations": [], "questions": 1}'],
+)
+def test_a_damaged_expectation_is_named(stage, text):
+    (stage / "exp" / NAME).write_text(text)
+    with pytest.raises(ValueError, match=r"expected\.json .*; remove it and run stage 3"):
+        counted(stage)
 
 
 def test_many_files_are_one_number(tmp_path):
@@ -114,14 +176,6 @@ def test_many_files_are_one_number(tmp_path):
     assert counted(tmp_path) == (25 * 200, 25 * 200)
     (tmp_path / "exp" / "rap_0.4" / "hyp.20.jsonl").unlink()
     assert counted(tmp_path) == (25 * 200 - 10, 25 * 200)
-
-
-def test_what_nothing_has_begun_is_not_complete(stage):
-    shutil.rmtree(stage / "exp")
-    done, expected = counted(stage)
-    assert done == 0 < expected
-    configure(stage, "rap", "original", rates=[0.2, 0.6])
-    assert counted(stage) == (0, 2 * 13)
 
 
 def test_rows_of_recordings_that_the_dump_has_no_more_do_not_count(stage):
@@ -133,35 +187,6 @@ def test_rows_of_recordings_that_the_dump_has_no_more_do_not_count(stage):
     listing.unlink()
     with pytest.raises(FileNotFoundError, match=r"recordings.json is missing; run stage 2"):
         counted(stage)
-
-
-@pytest.mark.parametrize("path", sorted(ROOT.glob("egs/*/conf/decode.yaml")), ids=lambda path: path.parts[-3])
-def test_the_folders_are_those_of_decode(path, tmp_path):
-    claim(tmp_path, path)
-    assert _systems(_begun(tmp_path), path, None, None) == asked(path)
-
-
-def test_settings_of_systems_are_those_of_decode(tmp_path):
-    path = tmp_path / "decode.yaml"
-    common = CONFIG | {"permute": "cyclic", "mode": "generate", "rates": [0.0, 0.25, 0.125]}
-    plain = {"method": "rac", "permute": "none", "mode": "logprob"}
-    path.write_text(yaml.safe_dump(common | {"systems": [*common["systems"], "oracle", plain]}))
-    claim(tmp_path, path)
-    assert _systems(_begun(tmp_path), path, None, None) == asked(path)
-    assert _systems(_begun(tmp_path), path, "none", "generate") == asked(path, permute="none", mode="generate")
-    assert {key: SETTINGS[key][0] for key in ORDINARY} == ORDINARY
-
-
-def asked(config: Path, **changed: str) -> dict[str, dict]:
-    systems = load_config(config).changed(**changed).systems
-    return {system.folder: {"permute": system.permute, "mode": system.mode} for system in systems}
-
-
-def claim(exp: Path, config: Path) -> None:
-    """What decode writes before its first row."""
-    for system in load_config(config).systems:
-        (exp / system.folder).mkdir()
-        (exp / system.folder / "config.json").write_text(json.dumps(system.describe()))
 
 
 def test_recordings(tmp_path):
@@ -205,7 +230,8 @@ for words in {words}:
 print(sorted({{"torch", "lhotse", "numpy", "transformers"}} & sys.modules.keys()))
 """
     result = subprocess.run([sys.executable, "-c", script], cwd=stage, capture_output=True, text=True, check=True)
-    assert result.stdout.splitlines() == ["{}/{} rows".format(*counted(stage)), "4/4 recordings, 2 failed", "[]"]
+    rows_done = "{}/{} rows, 37 failed".format(*counted(stage))
+    assert result.stdout.splitlines() == [rows_done, "4/4 recordings, 2 failed", "[]"]
 
 
 @pytest.mark.parametrize(
@@ -218,11 +244,13 @@ print(sorted({{"torch", "lhotse", "numpy", "transformers"}} & sys.modules.keys()
         (["decode", "dump", "cuts.jsonl", "--config", "decode.yaml"], "cuts.jsonl is a file; the order is DUMP EXP"),
         (["decode", "none", "exp", "--config", "decode.yaml"], "run stage 2 (features)"),
         (["decode", "dump", "exp", "--config", "none.yaml"], "none.yaml"),
-        (["decode", "dump", "exp", "--config", "cuts.jsonl"], "cuts.jsonl is no configuration that decode takes"),
+        (["decode", "dump", "exp", "--config", "cuts.jsonl"], "cuts.jsonl is not YAML"),
+        (["decode", "dump", "exp", "--config", "keys.yaml"], "decode has not begun with keys.yaml"),
     ],
 )
 def test_wrong_words(stage, monkeypatch, words, message):
     monkeypatch.chdir(stage)
+    Path("keys.yaml").write_text("{systems: [{method: rap, 3: 4, 2024-01-01: 5}], null: 1}")
     result = CliRunner().invoke(main, ["progress", *words])
     assert result.exit_code != 0
     assert message in result.output

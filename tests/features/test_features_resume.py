@@ -71,11 +71,12 @@ def die_before_the_newline(at: int, monkeypatch) -> EnergyModel:
 def die_in_the_array(at: int, monkeypatch) -> EnergyModel:
     append, count = archives.append_bytes, iter(range(99))
 
-    def torn(handle, data, sync=False):
+    def torn(handle, *parts, sync=False):
         if next(count) == at:
+            data = b"".join(parts)
             handle.write(data[: len(data) // 2])
             kill()
-        return append(handle, data, sync)
+        return append(handle, *parts, sync=sync)
 
     monkeypatch.setattr(archives, "append_bytes", torn)
     return EnergyModel()

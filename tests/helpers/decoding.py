@@ -96,7 +96,7 @@ def run(dump: Path, exp: Path, config: DecodeConfig, model: SpeechLLM, jobs: int
 def merged(exp: Path) -> dict[tuple[str, float | None, str], dict]:
     """Rows by (system, rate, question id), as stage 4 reads them; no line may be broken."""
     problems = []
-    rows = read_hypotheses(exp, problems)
+    rows = read_hypotheses(exp, problems).rows
     assert problems == []
     return {(row["system"], row["rate"], row["id"]): row for row in rows}
 

@@ -25,6 +25,7 @@ class EnergyModel:
 
     name = "energy"
     fingerprint = "energy-1"
+    dtype = torch.float32
     frame_rate = 25.0
     sampling_rate = 16000
     window_seconds = 2.0

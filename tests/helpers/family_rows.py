@@ -39,7 +39,7 @@ from transformers import (
 
 from speechprune.models.gemma import blind
 
-# Chat templates with the turns of the published ones. PARTS takes a list of parts, STRING a plain string.
+# Chat templates with the turns of the published ones: PARTS takes a list of parts, STRING a plain string.
 PARTS = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{% for c in m.content %}"
     "{% if c.type == 'audio' %}AUDIO{% else %}{{ c.text }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
@@ -49,6 +49,10 @@ STRING = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '<|im_end|>' + m.content + '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant<|im_end|>{% endif %}"
 )
+# A question as it stands in a prompt.
+ASKED = "Who speaks?\nA. Anna\nB. Ben\nC. Carl\nD. Dora\nAnswer with the letter."
+TURNS = ("<|im_start|>user\n", f"{ASKED}<|im_end|>\n<|im_start|>assistant\n")
+STRING_TURNS = ("<|im_start|>user<|im_end|>", f"{ASKED}\n<|im_start|>assistant<|im_end|>")
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,13 @@ class Family:
         audio: the placeholder; named: further tokens that the processor asks the tokenizer for.
         template: chat template; AUDIO stands for the placeholder and what the template puts around it.
         around: what the prompt has on both sides of the audio.
-        text: changes to the decoder's configuration; config: to the whole.
+        config: changes to the configuration.
         exact_seconds: clips on which the stock forward sees no padding that the adapter strips.
         audio_id, audio_last: the id of the placeholder, or that it is the last of all.
         runs: line breaks that are one token together.
         ids: further configuration, from a tokenizer's ids.
+        snapshot: written out by hand, not taken from the builder: the prompt's text before and behind the audio, and
+            the audio tokens of 30 s.
     """
 
     model: str
@@ -83,6 +89,7 @@ class Family:
     audio_last: bool = False
     runs: tuple[str, ...] = ()
     ids: Callable[[PreTrainedTokenizerFast], dict] | None = None
+    snapshot: tuple[str, str, int] = ("", "", 0)
 
 
 def whisper(seconds: int = 30, mel: int = 8) -> WhisperFeatureExtractor:
@@ -138,13 +145,7 @@ VISION = {
 BOS_EOS = {"audio_bos_token": "<|audio_start|>", "audio_eos_token": "<|audio_end|>"}
 AROUND = ("<|audio_start|>", "<|audio_end|>")
 
-GEMMA = {
-    "boa_token": "<boa>",
-    "boi_token": "<boi>",
-    "eoi_token": "<eoi>",
-    "image_token": "<image>",
-    "eoa_token": "<eoa>",
-}
+GEMMA = {f"{name}_token": f"<{name}>" for name in ("boa", "boi", "eoi", "image", "eoa")}
 NEWLINES = ("\n\n", "\n\n\n")
 
 
@@ -174,6 +175,7 @@ FAMILIES = {
         audio_last=True,
         runs=NEWLINES,
         ids=gemma3n_ids,
+        snapshot=("<|im_start|>user\n\n\n<boa>", f"<eoa>\n\n{TURNS[1]}", 188),
     ),
     "gemma4": Family(
         "Gemma4ForConditionalGeneration",
@@ -189,6 +191,7 @@ FAMILIES = {
         inserted=True,
         runs=NEWLINES,
         ids=lambda tokenizer: {"text_config": {"vocab_size_per_layer_input": len(tokenizer)}},
+        snapshot=(f"{TURNS[0]}<boa>", f"<eoa>{TURNS[1]}", 750),
     ),
     "gemma4_unified": Family(
         "Gemma4UnifiedForConditionalGeneration",
@@ -202,6 +205,7 @@ FAMILIES = {
         "<audio>",
         named=GEMMA,
         inserted=True,
+        snapshot=(f"{TURNS[0]}<boa>", f"<eoa>{TURNS[1]}", 750),
     ),
     "qwen2_5_omni_thinker": Family(
         "Qwen2_5OmniThinkerForConditionalGeneration",
@@ -210,6 +214,7 @@ FAMILIES = {
         AROUND,
         OMNI | BOS_EOS,
         config={"audio_config": {"n_window": 100, "max_source_positions": 1500}} | VISION,
+        snapshot=(f"{TURNS[0]}<|audio_start|>", f"<|audio_end|>{TURNS[1]}", 750),
     ),
     "qwen3_omni_moe_thinker": Family(
         "Qwen3OmniMoeThinkerForConditionalGeneration",
@@ -218,20 +223,29 @@ FAMILIES = {
         AROUND,
         OMNI | BOS_EOS,
         config=VISION,
+        snapshot=(f"{TURNS[0]}<|audio_start|>", f"<|audio_end|>{TURNS[1]}", 390),
     ),
     "audioflamingo3": Family(
         "AudioFlamingo3ForConditionalGeneration",
         plain("AudioFlamingo3Processor"),
         "<sound>",
         config={"audio_config": {"max_source_positions": 1500}},
+        snapshot=(*TURNS, 750),
     ),
-    "glmasr": Family("GlmAsrForConditionalGeneration", plain("GlmAsrProcessor"), "<|pad|>", ("<|b|>", "<|e|>")),
+    "glmasr": Family(
+        "GlmAsrForConditionalGeneration",
+        plain("GlmAsrProcessor"),
+        "<|pad|>",
+        ("<|b|>", "<|e|>"),
+        snapshot=(f"{TURNS[0]}<|b|>", f"<|e|>{TURNS[1]}", 375),
+    ),
     "qwen3_asr": Family(
         "Qwen3ASRForConditionalGeneration",
         plain("Qwen3ASRProcessor", Qwen3ASRFeatureExtractor(feature_size=8)),
         "<|audio_pad|>",
         AROUND,
         BOS_EOS,
+        snapshot=(f"{TURNS[0]}<|audio_start|>", f"<|audio_end|>{TURNS[1]}", 390),
     ),
     "granite_speech": Family(
         "GraniteSpeechForConditionalGeneration",
@@ -242,6 +256,7 @@ FAMILIES = {
         template=STRING,
         config={"has_lora_adapter": True, "tie_word_embeddings": False, "encoder_config": {"input_dim": 160}},
         change=with_lora,
+        snapshot=(*STRING_TURNS, 300),
     ),
     "musicflamingo": Family(
         "MusicFlamingoForConditionalGeneration",
@@ -251,6 +266,7 @@ FAMILIES = {
         inserted=True,
         base="audioflamingo3",
         config={"audio_config": {"max_source_positions": 1500}, "rope_parameters": TIME},
+        snapshot=(f"{TURNS[0]}<|sound_bos|>", f"<|sound_eos|>{TURNS[1]}", 750),
     ),
     "voxtral": Family(
         "VoxtralForConditionalGeneration",
@@ -260,6 +276,7 @@ FAMILIES = {
         config={"audio_config": {"max_source_positions": 1500}},
         exact_seconds=(30.0,),
         audio_id=24,
+        snapshot=(f"{TURNS[0]}[BEGIN_AUDIO]", f"{ASKED}<|im_end|>\n", 375),
     ),
     "phi4_multimodal": Family(
         "Phi4MultimodalForCausalLM",
@@ -274,5 +291,6 @@ FAMILIES = {
         template=STRING,
         config={key: value for key, value in TEXT.items() if key != "head_dim"}
         | {"audio_config": PHI4_AUDIO, "vision_config": PHI4_VISION},
+        snapshot=(*STRING_TURNS, 375),
     ),
 }

@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow
 import soundfile
+from lhotse import MonoCut
 from pyarrow import parquet
+
+from speechprune.data.cuts import read_cuts, validate_cuts
 
 
 def wav_bytes(seconds: float, seed: int = 0, rate: int = 16_000) -> bytes:
@@ -111,3 +114,15 @@ GAOKAO_HEADER = "id\taudio\tn_frames\tprompt\ttgt_text\twith_speech\n"
 def snapshot(folder: Path) -> dict[str, bytes]:
     """Every file below a folder with its bytes."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def cuts_of(folder: Path) -> dict[str, MonoCut]:
+    """The cuts of a prepared set by id; they keep the contract."""
+    cuts = list(read_cuts(folder / "cuts.jsonl.gz", problems := []))
+    assert problems == []
+    assert validate_cuts(cuts) == []
+    return {cut.id: cut for cut in cuts}
+
+
+def problems_of(data: Path, name: str = "test") -> str:
+    return (data / name / "problems.txt").read_text()

@@ -8,15 +8,15 @@ from functools import partial
 import pytest
 import soundfile
 from click.testing import CliRunner
+from helpers.speech import CHOICES, QUESTION, RATE, noise
 from helpers.tiny import make_tiny_qwen2_audio
 from helpers.tiny_families import FAMILIES, make_tiny
 from test_diva import make_diva
-from test_models import CHOICES, QUESTION, RATE, noise
 
 from speechprune.cli import main
 from speechprune.common.registry import subclasses
 from speechprune.models import SpeechLLM
-from speechprune.models.loading import ModelFolder
+from speechprune.models.folder import ModelFolder
 
 SECONDS = 31  # more than one window of every family
 MAKE = {name: partial(make_tiny, name) for name in FAMILIES} | {

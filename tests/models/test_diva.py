@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
+from helpers.speech import CHOICES, QUESTION, RATE, edit_json, noise
 from helpers.speech_configs import TEXT, WHISPER
 from helpers.tiny import tiny_tokenizer
 from safetensors.torch import load_file, save_file
-from test_models import CHOICES, QUESTION, RATE, edit_json, noise
 from tokenizers import AddedToken
 from transformers import (
     LlamaConfig,
@@ -159,7 +159,10 @@ def test_ask_and_original_positions(model, tmp_path):
         (lambda f: edit_json(f / "config.json", reference_decoder="/nowhere/x"), "no model folder at"),
         (lambda f: without(f, "query_tokens"), "the weights lack query_tokens"),
         (lambda f: without(f, "connector.layers.0.fc1.weight"), "do not fit the models that it names"),
-        (lambda f: edit_json(f / "llama" / "tokenizer_config.json", chat_template=None), "has no chat template"),
+        (
+            lambda f: edit_json(f / "llama" / "tokenizer_config.json", chat_template=None),
+            "lacks what llama models need: a chat template",
+        ),
     ],
 )
 def test_broken_folders_are_named(tmp_path, spoil, message):

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from helpers.speech_configs import TINY
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from transformers import PreTrainedConfig
 
-from speechprune.costs.count import load_config
 from speechprune.models import SpeechLLM
+from speechprune.models.folder import ModelFolder
+
+
+def config_of(model: str | Path) -> PreTrainedConfig:
+    return ModelFolder.open(model, weights=False).auto_config()
 
 
 def test_a_configuration_alone_is_fetched(tmp_path, monkeypatch):
@@ -21,11 +27,11 @@ def test_a_configuration_alone_is_fetched(tmp_path, monkeypatch):
         return str(tmp_path)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
-    assert load_config("someone/tiny").model_type == "voxtral"
+    assert config_of("someone/tiny").model_type == "voxtral"
     assert asked == [("someone/tiny", None, ["config.json"])]
 
 
-@pytest.mark.parametrize("use", [load_config, SpeechLLM.from_pretrained])
+@pytest.mark.parametrize("use", [config_of, SpeechLLM.from_pretrained])
 def test_an_unreachable_hub_and_an_unknown_name(monkeypatch, use):
     def unreachable(*_args, **_options):
         raise LocalEntryNotFoundError("Got: ..") from ConnectionError("[Errno -2] Name or service not known")

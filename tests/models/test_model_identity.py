@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.speech import CHOICES, QUESTION, edit_json, noise
 from helpers.tiny import make_tiny_qwen2_audio
 from helpers.tiny_families import make_tiny
 from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 from test_diva import make_diva
-from test_models import CHOICES, QUESTION, edit_json, noise
 from transformers import Phi4MultimodalForCausalLM
 
 from speechprune import SpeechLLM
-from speechprune.models.loading import ModelFolder
+from speechprune.models.folder import ModelFolder
 
 
 def identity(folder) -> tuple[str, str]:

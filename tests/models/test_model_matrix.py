@@ -4,32 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers.speech import CHOICES, QUESTION, RATE, noise
 from helpers.tiny_families import FAMILIES, make_tiny
-from test_models import CHOICES, QUESTION, RATE, noise
 
 from speechprune import SpeechLLM
 from speechprune.common.registry import subclasses
 from speechprune.models.huggingface import HuggingFace
 from speechprune.prompts import format_question
 
-TEXT = "Who speaks?\nA. Anna\nB. Ben\nC. Carl\nD. Dora\nAnswer with the letter."
-TURNS = ("<|im_start|>user\n", f"{TEXT}<|im_end|>\n<|im_start|>assistant\n")
-STRING_TURNS = ("<|im_start|>user<|im_end|>", f"{TEXT}\n<|im_start|>assistant<|im_end|>")
-# Written out by hand, not taken from the builder: text before and behind the audio, and audio tokens of 30 s.
-SNAPSHOTS = {
-    "audioflamingo3": (*TURNS, 750),
-    "gemma3n": ("<|im_start|>user\n\n\n<boa>", f"<eoa>\n\n{TURNS[1]}", 188),
-    "gemma4": (f"{TURNS[0]}<boa>", f"<eoa>{TURNS[1]}", 750),
-    "gemma4_unified": (f"{TURNS[0]}<boa>", f"<eoa>{TURNS[1]}", 750),
-    "glmasr": (f"{TURNS[0]}<|b|>", f"<|e|>{TURNS[1]}", 375),
-    "granite_speech": (*STRING_TURNS, 300),
-    "musicflamingo": (f"{TURNS[0]}<|sound_bos|>", f"<|sound_eos|>{TURNS[1]}", 750),
-    "phi4_multimodal": (*STRING_TURNS, 375),
-    "qwen2_5_omni_thinker": (f"{TURNS[0]}<|audio_start|>", f"<|audio_end|>{TURNS[1]}", 750),
-    "qwen3_asr": (f"{TURNS[0]}<|audio_start|>", f"<|audio_end|>{TURNS[1]}", 390),
-    "qwen3_omni_moe_thinker": (f"{TURNS[0]}<|audio_start|>", f"<|audio_end|>{TURNS[1]}", 390),
-    "voxtral": (f"{TURNS[0]}[BEGIN_AUDIO]", f"{TEXT}<|im_end|>\n", 375),
-}
 # Stock models that hear long audio in windows that 30 s are a whole number of, too.
 WINDOWED = ("audioflamingo3", "gemma4_unified", "glmasr", "musicflamingo", "qwen2_5_omni_thinker")
 
@@ -48,15 +30,15 @@ def family(llm) -> str:
     return llm._folder.model_type
 
 
-def stock_inputs(llm, samples):
+def stock_inputs(llm, samples, choices=CHOICES):
     """What anyone would give the stock model, by its processor alone."""
     processor = llm._processor
     if family(llm) == "voxtral":  # its processor refuses audio without mistral-common; its own steps, written out
         features = processor._retrieve_input_features([samples], **processor.audio_kwargs)
-        prompt = llm.prompt(QUESTION, CHOICES)
+        prompt = llm.prompt(QUESTION, choices)
         ids = torch.tensor([[*prompt.before, *[24] * (375 * len(features)), *prompt.after]])
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "input_features": features}
-    token, text = processor.audio_token, format_question(QUESTION, CHOICES)
+    token, text = processor.audio_token, format_question(QUESTION, choices)
     parts = [{"type": "audio"}, {"type": "text", "text": text}]
     strings = family(llm) in ("granite_speech", "phi4_multimodal")
     conversation = [{"role": "user", "content": token + text if strings else parts}]
@@ -80,11 +62,11 @@ def read(llm, seconds, seed=0):
 def test_every_family_has_a_row():
     served = {kind for cls in subclasses("speechprune.models", HuggingFace).values() for kind in cls.model_types}
     # The two are loaded from folders of the whole model, by the classes of their thinkers.
-    assert served - {"qwen2_5_omni", "qwen3_omni_moe"} == set(FAMILIES) == set(SNAPSHOTS)
+    assert served - {"qwen2_5_omni", "qwen3_omni_moe"} == set(FAMILIES)
 
 
 def test_prompt_snapshot(llm):
-    before, after, window = SNAPSHOTS[family(llm)]
+    before, after, window = FAMILIES[family(llm)].snapshot
     prompt = llm.prompt(QUESTION, CHOICES)
     assert llm._processor.tokenizer.decode(prompt.before) == before
     assert llm._processor.tokenizer.decode(prompt.after) == after
@@ -109,6 +91,27 @@ def test_all_tokens_give_the_stock_logits_and_reply(llm, seconds):
     if family(llm) == "granite_speech":
         llm._model.enable_adapters()
     assert llm.generate([audio], [prompt], max_new_tokens=6) == [expected]
+
+
+@torch.no_grad()
+def test_cloze_is_what_the_stock_model_makes_of_every_answer(llm):
+    """Each answer behind the prompt, alone, in the stock forward; here all of them at once, behind one audio."""
+    seconds, answers = FAMILIES[family(llm)].exact_seconds[0], ["Anna", "Ben and Carl", "D"]
+    audio, prompt = read(llm, seconds), llm.prompt(QUESTION, None)
+    continuations = llm.continuations(prompt, answers)
+    assert [llm._tokenizer.decode(ids) for ids in continuations] == answers
+    (ours,) = llm.cloze_logprobs([audio], [prompt], [continuations])
+    inputs = dict(stock_inputs(llm, noise(seconds), None))
+    width = inputs["input_ids"].shape[1]
+    for found, ids in zip(ours, continuations, strict=True):
+        longer = {
+            name: torch.cat([value, value[:, -1:].expand(-1, len(ids))], dim=1) if value.shape == (1, width) else value
+            for name, value in inputs.items()
+        }
+        longer["input_ids"][0, width:] = torch.tensor(ids)
+        logprobs = llm._model(**longer).logits[0, width - 1 : -1].log_softmax(-1)
+        expected = logprobs[torch.arange(len(ids)), torch.tensor(ids)].sum()
+        torch.testing.assert_close(torch.tensor(found), expected, atol=5e-4, rtol=0)
 
 
 def test_long_recordings_as_the_stock_model_reads_them(llm):

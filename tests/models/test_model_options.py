@@ -9,8 +9,8 @@ import pytest
 import soundfile
 import torch
 from click.testing import CliRunner
+from helpers.speech import CHOICES, QUESTION, RATE, noise
 from helpers.tiny import make_tiny_qwen2_audio
-from test_models import CHOICES, QUESTION, RATE, noise
 
 from speechprune import SpeechLLM
 from speechprune.cli import main

@@ -9,8 +9,8 @@ from weakref import WeakSet
 import pytest
 import torch
 from helpers.fakes import EnergyModel, assert_same, dump_of, expected_of, extract, make_corpus
+from helpers.speech import CHOICES, QUESTION, RATE, noise
 from helpers.tiny import make_tiny_qwen2_audio
-from test_models import CHOICES, QUESTION, RATE, noise
 
 from speechprune import SpeechLLM
 from speechprune.common.tensors import join

@@ -6,9 +6,9 @@ from functools import partial
 
 import pytest
 import torch
+from helpers.speech import CHOICES, QUESTION, noise
 from helpers.tiny import make_tiny_qwen2_audio
 from helpers.tiny_families import FAMILIES, make_tiny
-from test_models import CHOICES, QUESTION, noise
 
 from speechprune import SpeechLLM
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_models import noise
+from helpers.speech import noise
 
 from speechprune import SpeechLLM
 from speechprune.prompts import LETTERS

@@ -1,8 +1,7 @@
-"""DREAM-TTS and CN-College-Listen on raw trees in their owners' formats, parquet included."""
+"""What the sets of AudioBench have in common: parquet files, good and damaged."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -11,10 +10,9 @@ from pathlib import Path
 
 import pytest
 from helpers.raw_corpora import (
-    GAOKAO_HEADER,
     audiobench_row,
-    dream_dialogue,
-    gaokao_line,
+    cuts_of,
+    problems_of,
     snapshot,
     wav_bytes,
     write_parquet,
@@ -22,20 +20,7 @@ from helpers.raw_corpora import (
 from helpers.shells import ROOT
 from speechprune.recipes import audiobench, audiobench_rows, cn_college_listen, dream_tts
 
-from speechprune.data.cuts import read_cuts, validate_cuts
-
 TESTS = ROOT / "tests"
-
-
-def cuts_of(folder):
-    cuts = list(read_cuts(folder / "cuts.jsonl.gz", problems := []))
-    assert problems == []
-    assert validate_cuts(cuts) == []
-    return {cut.id: cut for cut in cuts}
-
-
-def problems_of(data, name="test") -> str:
-    return (data / name / "problems.txt").read_text()
 
 
 def test_parquet_rows_that_share_a_recording(tmp_path):
@@ -194,168 +179,6 @@ def test_a_stopped_prepare_goes_on(tmp_path, monkeypatch):
     assert again == ["test-0003", "test-0004"]
     assert {p: p.stat().st_mtime_ns for p in wavs} == wavs
     assert len(cuts_of(tmp_path / "data" / "test")) == 5
-
-
-def dream(folder, rows, name="dev"):
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(rows))
-    return folder
-
-
-def test_spoken_dialogues(tmp_path):
-    turns = ["W: Hello, Dave.", "Dave: Hello.", "M: Am I late?", "W: ..."]
-    raw = dream(tmp_path / "raw", [dream_dialogue("5-12", turns), dream_dialogue("5-13")])
-    dream_tts.prepare_dream_tts(raw, tmp_path / "data", ["dev"], tts="espeak")
-    cuts = cuts_of(tmp_path / "data" / "dev")
-    assert list(cuts) == ["dev-5_12", "dev-5_13"]
-    first = cuts["dev-5_12"]
-    assert [s.text for s in first.supervisions] == ["Hello, Dave.", "Hello.", "Am I late?"]
-    assert [s.gender for s in first.supervisions[::2]] == ["F", "M"]
-    assert len({s.custom["voice"] for s in first.supervisions}) == 3
-    assert first.custom["resynthesised"] == "espeak"
-    assert first.custom["questions"][0] | {"source": ""} == {
-        "id": "dev-5_12-q0",
-        "question": "Who is late?",
-        "choices": ["The man.", "The woman.", "Nobody."],
-        "answer": 0,
-        "evidence": None,
-        "source": "",
-    }
-    text = problems_of(tmp_path / "data", "dev")
-    assert "dev.json: rows: 2 dialogues with 2 questions, expected 1288 with 2040, as published" in text
-
-
-@pytest.mark.parametrize(
-    ("speaker", "gender"),
-    [
-        *((name, "F") for name in ("W", "F", "W1", "Dave's Sister", "Mrs. Adams")),
-        *((name, "M") for name in ("M", "Man 2", "Mr. Adams", "Father")),
-        *((name, None) for name in ("Hotel Clerk", "Dave", "")),
-    ],
-)
-def test_what_a_speakers_name_says_about_the_sex(speaker, gender):
-    assert dream_tts._gender(speaker) == gender
-
-
-DIALOGUES = {
-    "answer not among choices": (dream_dialogue("1-1", answer="The dog."), "question 1: .*'The dog.' is not among"),
-    "choices repeated": (dream_dialogue("1-1", choice=["x", "x", "y"], answer="y"), "expected three that differ"),
-    "two choices": (dream_dialogue("1-1", choice=["x", "y"], answer="y"), "expected three that differ"),
-    "a turn without a speaker": (dream_dialogue("1-1", ["Hello there"]), "expected 'speaker: words'"),
-    "an id that leads out": (dream_dialogue("../../x"), "id: dev-../../x, expected letters"),
-    "an id that stands twice": (dream_dialogue("5-12"), "an id that no other recording has"),
-    "nothing to say": (dream_dialogue("1-1", ["M: ..."]), "nothing to speak"),
-    "no dialogue": ([["M: x"], []], "not enough values"),
-    "no list": ({"a": 1}, "dialogue"),
-    "no question": (dream_dialogue("1-1", question=None), "question 1"),
-}
-
-
-@pytest.mark.parametrize("case", DIALOGUES)
-def test_a_bad_dialogue_is_named_and_left_out(case, tmp_path):
-    row, message = DIALOGUES[case]
-    raw = dream(tmp_path / "raw", [dream_dialogue("5-12"), row])
-    dream_tts.prepare_dream_tts(raw, tmp_path / "data", ["dev"], tts="espeak")
-    assert list(cuts_of(tmp_path / "data" / "dev")) == ["dev-5_12"]
-    lines = [line for line in problems_of(tmp_path / "data", "dev").splitlines() if line.startswith("dev.json:2")]
-    assert re.search(message, "\n".join(lines)), lines
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "raw"]
-
-
-def test_dream_files_that_are_not_there_or_no_json(tmp_path):
-    raw = dream(tmp_path / "raw", [])
-    with pytest.raises(FileNotFoundError, match=r"test\.json \(the folder has: dev\)"):
-        dream_tts.prepare_dream_tts(raw, tmp_path / "data", tts="espeak")
-    with pytest.raises(FileNotFoundError, match="hf download --repo-type dataset AudioLLMs/dream_tts_mcq_test"):
-        dream_tts.prepare_dream_tts(raw, tmp_path / "data")
-    with pytest.raises(ValueError, match="dream_tts has no set 'eval'; choose from: test, test_60s, dev"):
-        dream_tts.prepare_dream_tts(raw, tmp_path / "data", ["eval"])
-    (raw / "dev.json").write_bytes(b'[["caf\xe9"]]')
-    with pytest.raises(ValueError, match=r"dev\.json: not UTF-8 JSON"):
-        dream_tts.prepare_dream_tts(raw, tmp_path / "data", ["dev"], tts="espeak")
-
-
-def gaokao(folder, lines, wavs=("short_conv_1",), seconds=3.0):
-    (folder / "gaokao_audio").mkdir(parents=True, exist_ok=True)
-    (folder / "gaokao.tsv").write_bytes((GAOKAO_HEADER + "".join(lines)).encode())
-    for k, name in enumerate(wavs):
-        (folder / "gaokao_audio" / f"{name}.wav").write_bytes(wav_bytes(seconds, k))
-    return folder
-
-
-def test_gaokao_table(tmp_path):
-    lines = [
-        gaokao_line("short_conv_1"),
-        gaokao_line("long_conv_2", prompt="Why\uff1f A. \uff0460 B. \uff0440 C. \uff0430.", answer="C"),
-        gaokao_line(
-            "long_conv_2b", "gaokao_audio/long_conv_2.wav", "When? A.\u3000Now\uff1bB\uff0elater; C. Never;", "A"
-        ),
-    ]
-    raw = gaokao(tmp_path / "raw", lines, ("short_conv_1", "long_conv_2"), 61)
-    made = cn_college_listen.prepare_cn_college_listen(raw, tmp_path / "data", ["test_60s"])
-    assert list(made) == ["test_60s"]
-    cuts = cuts_of(tmp_path / "data" / "test_60s")
-    assert list(cuts) == ["test-short_conv_1", "test-long_conv_2"]
-    asked = [(q["question"], q["choices"], q["answer"]) for cut in cuts.values() for q in cut.custom["questions"]]
-    assert asked == [
-        ("Where are they?", ["At home", "In a shop", "In Washington D.C."], 1),
-        ("Why\uff1f", ["\uff0460", "\uff0440", "\uff0430"], 2),
-        ("When?", ["Now", "later", "Never"], 0),
-    ]
-    assert not list((tmp_path / "data").rglob("*.wav"))
-    assert "raw: questions: 3, expected 2000, as published" in problems_of(tmp_path / "data")
-
-
-LINES = {
-    "a letter missing": (gaokao_line("a", prompt="Where? A. x; C. z."), "choice B is missing .*letters found: A, C"),
-    "no choices": (gaokao_line("a", prompt="Where?"), "choice A is missing"),
-    "an empty choice": (gaokao_line("a", prompt="Where? A. x; B. ; C. z."), "choice B is empty"),
-    "answer not among choices": (gaokao_line("a", answer="D"), "answer 'D' is not among the choices"),
-    "no wav": (gaokao_line("a"), "no such file: .*gaokao_audio/a.wav"),
-    "a wav that leads out": (gaokao_line("a", "../secret.wav"), "file name '../secret.wav', expected one that stays"),
-    "an id twice": (gaokao_line("short_conv_1"), "id 'short_conv_1' stands twice"),
-    "no table row": ("a\tb\n", "2 fields, expected 6"),
-    "no audio": (gaokao_line("a", "gaokao_audio/text.wav"), "not audio that can be read"),
-}
-
-
-@pytest.mark.parametrize("case", LINES)
-def test_a_bad_table_row_is_named_and_left_out(case, tmp_path):
-    line, message = LINES[case]
-    raw = gaokao(tmp_path / "raw", [gaokao_line("short_conv_1"), line])
-    (raw / "gaokao_audio" / "text.wav").write_text("no audio")
-    (tmp_path / "secret.wav").write_bytes(wav_bytes(1))
-    before = snapshot(tmp_path)
-    cn_college_listen.prepare_cn_college_listen(raw, tmp_path / "data")
-    assert list(cuts_of(tmp_path / "data" / "test")) == ["test-short_conv_1"]
-    lines = [line for line in problems_of(tmp_path / "data").splitlines() if line.startswith("gaokao.tsv:3")]
-    assert len(lines) == 1
-    assert re.search(message, lines[0]), lines[0]
-    assert {k: v for k, v in snapshot(tmp_path).items() if not k.startswith("data")} == before
-
-
-def test_a_table_line_that_is_not_utf8(tmp_path):
-    raw = gaokao(tmp_path / "raw", [gaokao_line("short_conv_1")])
-    with (raw / "gaokao.tsv").open("ab") as file:
-        file.write(gaokao_line("b").encode().replace(b"home", b"h\xf6me"))
-    cn_college_listen.prepare_cn_college_listen(raw, tmp_path / "data")
-    assert "gaokao.tsv:3: line: " in problems_of(tmp_path / "data")
-
-
-def test_cn_college_listen_from_parquet_and_from_nothing(tmp_path):
-    choices = "(A) one\n(B) two\n(C) three\n(D) four"
-    write_parquet(tmp_path / "raw" / "a.parquet", [audiobench_row(wav_bytes(1), choices=choices, answer="(D) four")])
-    cn_college_listen.prepare_cn_college_listen(tmp_path / "raw", tmp_path / "data")
-    (cut,) = cuts_of(tmp_path / "data" / "test").values()
-    assert cut.custom["questions"][0]["answer"] == 3
-    with pytest.raises(
-        FileNotFoundError, match=r"neither parquet files nor gaokao\.tsv .*\n.*\n.*cn_college_listen_mcq_test"
-    ):
-        cn_college_listen.prepare_cn_college_listen(tmp_path / "none", tmp_path / "data")
-    (tmp_path / "raw" / "a.parquet").unlink()
-    (tmp_path / "raw" / "gaokao.tsv").write_text("id\taudio\n")
-    with pytest.raises(ValueError, match=r"gaokao\.tsv: columns .* expected id, audio, n_frames"):
-        cn_college_listen.prepare_cn_college_listen(tmp_path / "raw", tmp_path / "data")
 
 
 def test_the_hub_client_fetches_parquet(tmp_path, monkeypatch):

@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from helpers.raw_corpora import snapshot, spiral_row, wav_bytes, write_spiral
+from helpers.raw_corpora import cuts_of, problems_of, snapshot, spiral_row, wav_bytes, write_spiral
 from speechprune.recipes import spiral
 
-from speechprune.data.cuts import read_cuts, validate_cuts
 from speechprune.scoring.stage import write_results
 
 THREE = ("lecture_0", "conversation_1", "meeting_2")
@@ -23,17 +22,6 @@ THREE = ("lecture_0", "conversation_1", "meeting_2")
 @pytest.fixture
 def raw(tmp_path):
     return write_spiral(tmp_path / "raw", [spiral_row(name) for name in THREE], hard=("meeting_2",))
-
-
-def cuts_of(folder):
-    cuts = list(read_cuts(folder / "cuts.jsonl.gz", problems := []))
-    assert problems == []
-    assert validate_cuts(cuts) == []
-    return {cut.id: cut for cut in cuts}
-
-
-def problems_of(folder) -> str:
-    return (folder / "test" / "problems.txt").read_text()
 
 
 def test_spoken_transcripts(raw, tmp_path):
@@ -183,7 +171,7 @@ def test_lines_that_are_no_rows(raw, tmp_path):
         ("../../secret.wav", "file name '../../secret.wav', expected one that stays inside"),
         ("/etc/passwd", "file name '/etc/passwd', expected one that stays inside"),
         ("..\\..\\secret.wav", "expected one that stays inside"),
-        ("text.wav", "text.wav: not audio that can be read"),
+        ("text.wav", "text.wav: not audio that libsndfile reads"),
         ("short.wav", r"short.wav: 0.5 s long, expected at least 1.\d s for the 1\d words of its transcript"),
         ("empty.wav", "empty.wav"),
     ],

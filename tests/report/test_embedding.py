@@ -68,13 +68,13 @@ def test_of_rotated_choices_the_unrotated_row_counts():
 def test_the_panels_mark_what_each_system_kept(study):
     exp, dump, model = study
     scene = embedding.read_scene(exp, dump, model)
-    assert [(panel.system, panel.rate) for panel in scene.panels] == [("rap", 0.4), ("speechprune", 0.4)]
+    assert [(panel.title, panel.rate) for panel in scene.panels] == [("RAP", 0.4), ("SpeechPrune", 0.4)]
     (cut,) = read_dump(dump, [])
     states = load_states(cut)
     question = next(q for q in cut.custom["questions"] if q["id"] == scene.question)
     span = question["evidence"][0]
     for panel in scene.panels:
-        lines = (exp / f"{panel.system}_0.4" / "hyp.1.jsonl").read_text().splitlines()
+        lines = (exp / f"{panel.title.lower()}_0.4" / "hyp.1.jsonl").read_text().splitlines()
         mine = next(found for found in map(json.loads, lines) if found["id"] == scene.question)
         assert (panel.kept.shape, panel.kept.sum()) == ((100,), mine["tokens"])
         recall = (panel.kept & scene.evidence).sum() / scene.evidence.sum()
@@ -110,7 +110,7 @@ def test_long_recordings_are_thinned_evenly_and_the_figure_says_so(monkeypatch):
     kept = np.zeros(1000, dtype=bool)
     kept[500:] = True
     audio, text = rng.standard_normal((1000, 8), np.float32), rng.standard_normal((3, 8), np.float32)
-    scene = Scene("a$b$c", audio, text, np.zeros(1000, dtype=bool), [Panel("rap", 0.4, kept, True)])
+    scene = Scene("a$b$c", audio, text, np.zeros(1000, dtype=bool), [Panel("RAP", 0.4, kept, True)])
     assert len(scene.drawn) == 20
     assert (scene.drawn[0], scene.drawn[-1]) == (0, 999)
     assert set(np.diff(scene.drawn)) <= {52, 53}

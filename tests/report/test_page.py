@@ -5,18 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import json
 import re
-import runpy
-import sys
-from html.parser import HTMLParser
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
-from click.testing import CliRunner
 from helpers.pages import (
     CHOICES,
     EVIL,
@@ -30,39 +23,10 @@ from helpers.pages import (
     rows_of,
     tones,
 )
-from helpers.shells import ROOT
+from helpers.pages_read import Page
 
-from speechprune.cli import main
 from speechprune.data.cuts import write_cuts
-from speechprune.report.page.write import SCRIPTS, STYLES, write_page
-
-
-class Page(HTMLParser):
-    """Tags with their attributes, the text of scripts by id, and all other text."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.html = path.read_text(encoding="utf-8")
-        self.tags, self.scripts, self.words, self.inside = [], {}, [], None
-        self.feed(self.html)
-        self.text = " ".join(" ".join(self.words).split())
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        self.inside = (tag, dict(attrs).get("id")) if tag in ("script", "style") else None
-
-    def handle_endtag(self, tag):
-        self.inside = None
-
-    def handle_data(self, text):
-        if self.inside is None:
-            self.words.append(text)
-        else:
-            self.scripts[self.inside] = text
-
-    @property
-    def data(self) -> dict:
-        return json.loads(self.scripts["script", "data"])
+from speechprune.report.page.write import write_page
 
 
 @pytest.fixture(scope="module")
@@ -243,70 +207,3 @@ def test_cuts_that_are_about_something_else(tmp_path, caplog):
     assert "2 questions of the hypotheses, such as test-0000-q0, are absent" in caplog.text
     with pytest.raises(FileNotFoundError):
         write_page(exp, tmp_path / "absent.jsonl")
-
-
-def test_scores_of_several_experiments_have_no_page(tmp_path):
-    (tmp_path / "score.json").write_text('{"experiments": []}')
-    with pytest.raises(ValueError, match="give the folder of one model and one set"):
-        write_page(tmp_path)
-
-
-def test_figures_are_embedded_in_their_order(tmp_path):
-    cuts = make_cuts(tmp_path, 1)
-    exp = make_experiment(tmp_path, rows_of(cuts))
-    (exp / "figures").mkdir()
-    png = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + (900).to_bytes(4, "big") + (400).to_bytes(4, "big") + b"\x08"
-    svg = f"<svg xmlns='http://www.w3.org/2000/svg'>{EVIL}</svg>".encode()
-    for name, content in {"zebra.svg": svg, "zebra.png": png, "evidence_recall.png": png, "accuracy.png": png}.items():
-        (exp / "figures" / name).write_bytes(content)
-    (exp / "figures" / "accuracy.pdf").write_bytes(b"%PDF")
-    images = [attrs for tag, attrs in Page(write_page(exp)).tags if tag == "img"]
-    assert [image["alt"].split(".")[0] for image in images] == [
-        "Accuracy against pruning rate",
-        "Evidence recall against pruning rate",
-        "Zebra",
-    ]
-    assert images[0]["src"] == "data:image/png;base64," + base64.b64encode(png).decode()
-    assert images[2]["src"] == "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
-    assert (images[0]["width"], images[0]["height"]) == ("900", "400")
-
-
-def test_the_wheel_holds_what_the_page_is_made_of(monkeypatch):
-    given = {}
-    monkeypatch.setattr("setuptools.setup", lambda **options: given.update(options))
-    monkeypatch.chdir(ROOT)
-    runpy.run_path(str(ROOT / "setup.py"))
-    assert "speechprune.report.page" in given["packages"]
-    patterns = given["package_data"]["speechprune.report.page"]
-    folder = ROOT / "speechprune" / "report" / "page"
-    packed = {path for pattern in patterns for path in folder.glob(pattern)}
-    assert packed == {path for path in folder.iterdir() if path.suffix in (".html", ".css", ".js")}
-    assert {path.name for path in packed} >= {"page.html", "explorer.html", *STYLES, *SCRIPTS}
-
-
-def test_the_command_writes_figures_and_page(tmp_path):
-    exp, cuts = example(tmp_path)
-    result = CliRunner().invoke(main, ["report", str(exp), "--cuts", str(cuts), "--recordings", "2"])
-    assert result.exit_code == 0, result.output
-    page = Page(exp / "report.html")
-    assert len(page.data["recordings"]) == 2
-    assert [tag for tag, _ in page.tags].count("img") >= 1
-
-
-def test_a_dump_is_drawn_and_one_that_does_not_fit_leaves_the_page(tmp_path, caplog, monkeypatch):
-    exp, cuts = example(tmp_path)
-    calls = []
-
-    def draw_embeddings(*given):
-        calls.append(given)
-        raise ValueError("the dump is another model's")
-
-    drawer = SimpleNamespace(draw_embeddings=draw_embeddings)
-    monkeypatch.setitem(sys.modules, "speechprune.report.embedding", drawer)  # the real one takes seconds to import
-    monkeypatch.setattr("speechprune.cli.base.load_model", lambda name, *names, **options: f"model {name}")
-    options = ["--cuts", str(cuts), "--dump", "the-dump", "--model", "mini"]
-    result = CliRunner().invoke(main, ["report", str(exp), *options])
-    assert result.exit_code == 0, result.output
-    assert calls == [(exp, Path("the-dump"), "model mini", exp / "figures")]
-    assert "audio and text tokens are not drawn: the dump is another model's" in caplog.text
-    assert (exp / "report.html").is_file()

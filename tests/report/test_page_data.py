@@ -1,20 +1,23 @@
-"""What report.html is made from: choices put back in order, kept tokens, sound, the sample, tables from Markdown."""
+"""What report.html is made from: choices put back in order, kept tokens, sound, the sample, blocks as HTML."""
 
 from __future__ import annotations
 
 import io
 
+import markupsafe
 import numpy as np
 import pytest
 import soundfile
+from helpers.documents import study
 from helpers.pages import EVIL, make_cuts, row
 
 from speechprune.report.page.answers import Masks, answer, probabilities
+from speechprune.report.page.blocks import inline, is_dense
 from speechprune.report.page.sample import choose_recordings
-from speechprune.report.page.sections import HtmlTable, sections
 from speechprune.report.page.sound import mp3, outline
+from speechprune.scoring.blocks import Code, Strong, Table
 from speechprune.scoring.breakdown import Asked
-from speechprune.scoring.results import results_markdown
+from speechprune.scoring.results import results_sections
 
 
 def test_rotated_probabilities_go_back_to_their_choices():
@@ -66,39 +69,27 @@ def test_recordings_are_chosen_by_place_and_disagreement():
     ]
 
 
-def test_markdown_becomes_cells_of_text():
-    scored = {"model": "m*i*ni <b>", "set": "s", "command": "c", "questions": 1, "chance": None, "missing": {}}
-    system = {"system": "no_evidence | <i>", "rate": None, "tokens": 1, "n": 1, "accuracy": 1.0, "ci95": [0.2, 1.0]}
-    system |= {"hard": {"n": 0, "accuracy": None}, "evidence_recall": None, "unparsed": 0, "errors": 0}
-    scored |= {"systems": [system], "constant_letter": {"letter": "A", "accuracy": 1.0}}
-    results, errors = sections(results_markdown(scored, [("**bold** <u>\n`x` [a](http://b)", "q-1")], []))
-    assert results.parts[0].rows[0][0] == "no_evidence | &lt;i&gt;"
-    assert errors.notes == ["1 x **bold** &lt;u&gt; `x` [a](http://b) (e.g. q-1)"]
-
-
 def test_short_titles():
-    titles = {
-        "Costs of the prefill": "Costs",
-        "Accuracy by position of the evidence": "Position",
-        "Accuracy by duration": "Duration",
-        "Problems in the hypothesis files (2)": "Problems",
-        "Anything <else>": "Anything &lt;else&gt;",
-    }
-    markdown = "| a |\n| --- |\n| b |\n" + "".join(f"\n## {title}\n" for title in titles)
-    assert [section.link for section in sections(markdown)[1:]] == list(titles.values())
+    scores = study() | {"costs": [], "by_position": [], "by_duration": []}
+    for item in scores["systems"]:
+        item["balanced_accuracy"] = item["accuracy"]
+    found = results_sections(scores, [("broken", "q-1")], ["line 1"])
+    assert [(section.title, section.short) for section in found] == [
+        ("Results", "Results"),
+        ("Balanced accuracy", "Balanced"),
+        ("Errors (1 rows)", "Errors"),
+        ("Problems in the hypothesis files (1)", "Problems"),
+    ]
 
 
 def test_a_table_with_long_lines_has_smaller_letters():
     cell = "94.67 (87.07 to 97.91; 75)"
-    assert HtmlTable(["?"] * 6, [["SpeechPrune"] + [cell] * 5, ["RAP"] + ["-"] * 5]).dense
-    assert not HtmlTable(["?"] * 3, [["SpeechPrune"] + [cell] * 2]).dense
-    assert not HtmlTable(["?"], []).dense
+    assert is_dense(Table(("?",) * 6, [("SpeechPrune", *[cell] * 5), ("RAP", *["-"] * 5)]))
+    assert not is_dense(Table(("?",) * 3, [("SpeechPrune", *[cell] * 2)]))
+    assert not is_dense(Table(("?",), []))
 
 
-def test_tags_in_markdown_are_text():
-    (section,) = sections(f"# Title\n\n| a |\n| --- |\n| {EVIL} |\n\n{EVIL}\n\n- {EVIL}\n")
-    table, paragraph = section.parts
-    for html in (table.rows[0][0], paragraph, *section.notes):
-        assert "<script" not in html
-        assert "<img" not in html
-        assert "&lt;script&gt;" in html
+def test_tags_in_text_are_text():
+    assert inline(EVIL) == markupsafe.escape(EVIL)
+    assert inline((Strong("<b>"), " & ", Code("<i>"))) == "<strong>&lt;b&gt;</strong> &amp; <code>&lt;i&gt;</code>"
+    assert inline("**no** `markup`\x00") == "**no** `markup` "

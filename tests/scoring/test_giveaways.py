@@ -9,6 +9,7 @@ import pytest
 from helpers.fakes import make_cut
 from helpers.hypotheses import error_row, row, write_rows
 
+from speechprune.common.markdown import escape
 from speechprune.data.cuts import write_cuts
 from speechprune.decoding.hypotheses import read_hypotheses
 from speechprune.scoring import giveaways, tally
@@ -16,7 +17,6 @@ from speechprune.scoring.breakdown import Asked, by_duration, by_position, read_
 from speechprune.scoring.comparison import score
 from speechprune.scoring.stage import write_results
 from speechprune.scoring.stats import wilson
-from speechprune.scoring.tables import escape
 
 
 def turned(number: int, rotation: int, prediction: str | None, system: str = "full", **changes) -> dict:
@@ -259,7 +259,7 @@ def test_questions_that_the_cuts_lack_or_contradict_are_named(tmp_path):
     cuts[1].custom["questions"][0]["answer"] = 3
     write_cuts(tmp_path / "cuts.jsonl", cuts)
     problems = []
-    asked = read_asked(tmp_path / "cuts.jsonl", read_hypotheses(tmp_path / "test", []), problems)
+    asked = read_asked(tmp_path / "cuts.jsonl", read_hypotheses(tmp_path / "test", []).rows, problems)
     assert list(asked) == ["test-0000-q0"]
     assert asked["test-0000-q0"].transcript == "The bag of Anna is red."
     assert asked["test-0000-q0"].position == pytest.approx(1.25 / 5)

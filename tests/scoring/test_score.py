@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from helpers.hypotheses import error_row, row, write_rows
 
-from speechprune.common.files import Problem
-from speechprune.decoding.hypotheses import read_hypotheses
 from speechprune.scoring import tally
 from speechprune.scoring.comparison import HardScore, SystemScore, score
 from speechprune.scoring.stage import write_results
@@ -101,53 +99,6 @@ def test_a_control_is_a_name_that_is_no_pruner():
     assert tally._controls({"original", "full", "speechprune", "silence"}) == {"silence"}
 
 
-def test_a_row_without_error_supersedes_one_with_error_and_else_the_first_wins(tmp_path):
-    write_rows(tmp_path, [row(2, "rap", 0.4, "C"), error_row(0, "rap", 0.4), row(1, "rap", 0.4, "B")])
-    write_rows(tmp_path, [row(0, "rap", 0.4, "D"), row(1, "rap", 0.4, "A"), error_row(2, "rap", 0.4)], "hyp.2.jsonl")
-    write_rows(tmp_path, [row(0, "rap", 0.2), row(0, "full")])
-    problems: list[Problem] = []
-    rows = read_hypotheses(tmp_path, problems)
-    assert problems == []
-    assert [(r["system"], r["rate"], r["id"], r["prediction"]) for r in rows] == [
-        ("full", None, "test-0000-q0", "A"),
-        ("rap", 0.2, "test-0000-q0", "A"),
-        ("rap", 0.4, "test-0000-q0", "D"),
-        ("rap", 0.4, "test-0001-q0", "B"),
-        ("rap", 0.4, "test-0002-q0", "C"),
-    ]
-
-
-def test_hypotheses_are_found_at_any_depth_and_other_files_are_not_read(tmp_path):
-    write_rows(tmp_path / "deep" / "er", [row(0, "full")])
-    write_rows(tmp_path, [row(1, "full")], "notes.jsonl")
-    assert [r["id"] for r in read_hypotheses(tmp_path, [])] == ["test-0000-q0"]
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        *(("id", ""), ("id", "test-0000\nq0"), ("system", 3), ("answer", None), ("prediction", 2), ("tokens", -1)),
-        *(("rate", 1.5), ("rate", True), ("rate", "0.4"), ("evidence_recall", math.nan), ("evidence_recall", 1.01)),
-        *(("choice_logprobs", "A"), ("error", "")),
-    ],
-)
-def test_a_row_that_breaks_the_form_is_reported_and_left_out(tmp_path, field, value):
-    path = tmp_path / "hyp.1.jsonl"
-    path.write_text(json.dumps(row(1, "full")) + "\n" + json.dumps(row(0, "full") | {field: value}) + "\n")
-    problems: list[Problem] = []
-    assert [r["id"] for r in read_hypotheses(tmp_path, problems)] == ["test-0001-q0"]
-    assert [(p.where, p.field) for p in problems] == [(f"{path}:2", field)]
-
-
-def test_a_row_without_a_prediction_key_is_no_unparsed_answer(tmp_path):
-    broken = row(0, "full")
-    del broken["prediction"]
-    write_rows(tmp_path, [broken])
-    problems: list[Problem] = []
-    assert read_hypotheses(tmp_path, problems) == []
-    assert "prediction: missing" in str(problems[0])
-
-
 def test_missing_questions_are_counted_per_system():
     rows = [row(i, "full") for i in range(4)] + [row(0, "rap", 0.4), error_row(1, "rap", 0.4)]
     assert tally.missing_questions(rows) == {"rap_0.4": 2}  # an error row is a row
@@ -209,7 +160,7 @@ def test_score_json_has_the_agreed_form(tmp_path):
     rap = common | {"n": 3, "accuracy": 0.666667, "hard": {"n": 1, "accuracy": 0.0}}
     original["ci95"] = [round(bound, 6) for bound in wilson(2, 4)]
     rap["ci95"] = [round(bound, 6) for bound in wilson(2, 3)]
-    common = {"ci95_recording": None, "evidence_precision": None, "rotations": None}
+    common = {"ci95_recording": None, "evidence_precision": None, "rotations": None, "seconds": None, "unpruned": 0}
     original |= common | {"balanced_accuracy": 0.5, "letters": {"A": 0.5, "B": 0.5}, "against": None}
     original["hard_ci95"] = [round(bound, 6) for bound in wilson(0, 2)]
     test = {"system": "original", "n": 3, "better": 0, "worse": 0, "p": 1.0, "p_holm": 1.0}
@@ -219,7 +170,9 @@ def test_score_json_has_the_agreed_form(tmp_path):
     none = [round(bound, 6) for bound in wilson(0, 4)]
     assert document == {
         "systems": [original, rap],
+        "titles": {"original": "Original", "rap": "RAP"},
         "model": "mini",
+        "corpus": None,
         "set": "test",
         "command": "speechprune score exp/mini/test",
         "questions": 4,
@@ -229,6 +182,7 @@ def test_score_json_has_the_agreed_form(tmp_path):
         "constant_letter": {"letter": "A", "accuracy": 1.0},
         "missing": {},
         "unusable_lines": 0,
+        "versions": {"left_out": 0, "questions": 0, "unverified": 0},
         "resynthesised": [],
         "benchmark": [
             {"name": 'Constant letter "A"', "n": 4, "accuracy": 1.0, "ci95": every},

@@ -1,4 +1,4 @@
-"""Tables I and II in three forms, the paper's figures beside ours, several folders, and the command."""
+"""Tables I and II in three forms, several folders, and the command."""
 
 from __future__ import annotations
 
@@ -8,22 +8,25 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from helpers.documents import document, study, system
+from helpers.documents import document, system
 from helpers.hypotheses import row, write_rows
 from helpers.speech_configs import SEVEN_B
 
 from speechprune.cli import main
 from speechprune.report import curves
-from speechprune.scoring import paper, results, tables
+from speechprune.scoring import results, tables
+from speechprune.scoring.blocks import Table
+
+SETS = {"spiral": "test", "dream_tts": "test_60s"}  # as the recipes write them
 
 
-def spiral(model: str = "mini", name: str = "spiral") -> dict:
+def spiral(model: str = "mini", corpus: str | None = "spiral") -> dict:
     systems = [system("original", accuracy=0.4711, hard={"n": 40, "accuracy": 0.0}), system("rap", 0.4, 0.31)]
     systems += [system("speechprune", 0.2, 0.9), system("speechprune", 0.4, 0.81)]
-    return document(*systems, model=model, set=name)
+    return document(*systems, model=model, corpus=corpus, set=SETS.get(corpus, "test"))
 
 
-def cells(table: tables.Table, name: str, *columns: str, rate: str = "-") -> list[str]:
+def cells(table: Table, name: str, *columns: str, rate: str = "-") -> list[str]:
     found = next(line for line in table.rows if name in line[:2] and rate in line[:3])
     return [found[table.header.index(column)] for column in columns]
 
@@ -41,45 +44,49 @@ def test_table_one_has_methods_by_rates_and_the_papers_column():
     assert table.rows[-1][:4] == ("Best constant letter", "-", "101", "29.70 (C)")
 
 
-def test_the_papers_column_stands_at_the_papers_corpora_alone():
-    assert not any("paper" in name for name in tables.table_one(spiral(name="test")).header)
-    assert "paper" not in results.results_markdown(spiral(name="test"), [], [])
+@pytest.mark.parametrize("corpus", [None, "mini_sir", "nobody", "../spiral"])
+def test_the_papers_column_stands_at_the_papers_corpora_alone(corpus):
+    assert not any("paper" in name for name in tables.table_one(spiral(corpus=corpus)).header)
+    assert "paper" not in results.results_markdown(spiral(corpus=corpus), [], [])
     page = results.results_markdown(spiral(), [], [])
     assert "| 81.00 | 71.00 to 89.00 | 85.97 |" in page
-    assert "not measured here" in page
+    assert "printed in arXiv 2412.12009, on its own recordings, for the model in brackets; not measured here" in page
 
 
-def test_several_sets_stand_side_by_side():
-    table = tables.table_one(spiral(), spiral(name="dream_tts") | {"systems": [system("original", accuracy=0.5)]})
-    assert cells(table, "Original", "SPIRAL: %", "DREAM-TTS: %", "DREAM-TTS: %, the paper's (Qwen2-Audio)") == [
-        *("47.11", "50.00", "53.69"),
-    ]
-    assert cells(table, "RAP", "DREAM-TTS: n", "DREAM-TTS: %", rate="0.4") == ["-", "-"]
+def test_several_corpora_stand_side_by_side():
+    table = tables.table_one(spiral(), spiral(corpus="dream_tts") | {"systems": [system("original", accuracy=0.5)]})
+    dream = "DREAM-TTS over 60 s"
+    columns = "SPIRAL: %", f"{dream}: %", f"{dream}: %, the paper's (Qwen2-Audio)"
+    assert cells(table, "Original", *columns) == ["47.11", "50.00", "53.69"]
+    assert cells(table, "RAP", f"{dream}: n", f"{dream}: %", rate="0.4") == ["-", "-"]
 
 
 def test_table_two_has_models_by_corpora():
     ours = [spiral("Qwen/Qwen2-Audio-7B-Instruct"), spiral("mini"), spiral("mini", "dream_tts")]
     table = tables.table_two(ours)
-    columns = ("SPIRAL: %", "SPIRAL: %, the paper's", "DREAM-TTS: %, the paper's")
+    columns = ("SPIRAL: %", "SPIRAL: %, the paper's", "DREAM-TTS over 60 s: %, the paper's")
     assert cells(table, "Qwen/Qwen2-Audio-7B-Instruct", *columns) == ["47.11", "60.38", "-"]
     assert cells(table, "Qwen/Qwen2-Audio-7B-Instruct", *columns, rate="0.2") == ["90.00", "89.23", "-"]
     assert cells(table, "mini", *columns, rate="0.4") == ["81.00", "-", "-"]
     assert cells(table, "DiVA (the paper)", *columns) == ["-", "48.62", "45.72"]
     assert cells(table, "DiVA (the paper)", *columns, rate="0.15") == ["-", "57.51", "53.10"]
     assert not any(line[0] == "Qwen2-Audio (the paper)" for line in table.rows)
-    assert len(tables.table_two([spiral(name="test")]).header) == 6
+    assert len(tables.table_two([spiral(corpus=None)]).header) == 6
 
 
-def test_the_papers_figures():
-    assert paper.accuracy("spiral", "mini", "rac", 0.6) == ("58.20", "35.41")
-    assert paper.accuracy("spiral", "WillHeld/DiVA-llama-3-v0-8b", "speechprune", 0.15) == ("57.51", None)
-    assert paper.accuracy("cn_college_listen", "exp/qwen2_audio", "original", None) == ("52.91", None)
-    assert paper.accuracy("test", "mini", "original", None) == (None, None)
-    assert [paper.family(name) for name in ("mini", "/x/Qwen2-Audio-7B", "diva")] == [None, "Qwen2-Audio", "DiVA"]
+def test_table_two_has_the_papers_models_that_nobody_ran():
+    table = tables.table_two([spiral("mini"), spiral("mini", "dream_tts")])
+    theirs = [line[:3] for line in table.rows if "(the paper)" in line[0]]
+    assert theirs == [
+        ("Qwen2-Audio (the paper)", "Original", "-"),
+        ("Qwen2-Audio (the paper)", "SpeechPrune", "0.2"),  # the rate that both corpora have
+        ("DiVA (the paper)", "Original", "-"),
+        ("DiVA (the paper)", "SpeechPrune", "0.15"),
+    ]
 
 
 def test_csv_and_latex_hold_the_same_cells():
-    table = tables.Table(("System", "a % & b"), [("x_1", "50"), ('"<b>"\\', "#{2}~^$")])
+    table = Table(("System", "a % & b"), [("x_1", "50"), ('"<b>"\\', "#{2}~^$")])
     assert list(csv.reader(io.StringIO(table.csv()))) == [list(table.header), *map(list, table.rows)]
     assert table.latex().splitlines() == [
         r"\begin{tabular}{lr}",
@@ -94,9 +101,11 @@ def test_csv_and_latex_hold_the_same_cells():
 
 
 def experiments(folder) -> None:
-    for model, name in (("mini", "spiral"), ("mini", "test"), ("other", "test")):
-        rows = [row(i, "original", None, "AB"[i % 2], model=model) for i in range(6)]
-        write_rows(folder / model / name, rows + [row(i, "speechprune", 0.2, model=model) for i in range(6)])
+    for model, corpus, name in (("mini", "spiral", "test"), ("mini", "dream_tts", "test"), ("other", None, "test")):
+        about = {"model": model} | ({"corpus": corpus} if corpus else {})
+        rows = [row(i, "original", None, "AB"[i % 2], **about) for i in range(6)]
+        rows += [row(i, "speechprune", 0.2, **about) for i in range(6)]
+        write_rows(folder / f"{corpus}" / model / name, rows)
 
 
 def score(*arguments: object) -> str:
@@ -105,69 +114,55 @@ def score(*arguments: object) -> str:
     return result.output
 
 
-def test_the_command_compares_folders(tmp_path):
+def test_the_command_compares_folders_of_corpora_whose_sets_are_called_alike(tmp_path):
     experiments(tmp_path)
-    folders = [tmp_path / name for name in ("mini/spiral", "mini/test", "other/test")]
+    folders = [tmp_path / name for name in ("spiral/mini/test", "dream_tts/mini/test", "None/other/test")]
     assert "3 folders, but no --out" in score(*folders)
     assert "--cuts x with 2 folders" in score(*folders[:2], "--cuts", "x", "--out", tmp_path / "out")
-    assert "both are model mini on set spiral" in score(folders[0], folders[0], "--out", tmp_path / "out")
+    message = "both are model mini on set test of spiral; give one of them"
+    assert message in score(folders[0], folders[0], "--out", tmp_path / "out")
+    message = "both are model other on set test, and their rows name no corpus, as those of earlier versions"
+    assert message in score(folders[2], folders[2], "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
     score(*folders, "--out", tmp_path / "out")
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["RESULTS.md", "score.json", "table1.csv", "table1.tex", "table2.csv", "table2.tex"]
     page = (tmp_path / "out/RESULTS.md").read_text()
-    assert f"speechprune score {tmp_path}/mini/spiral" in page
+    assert f"speechprune score {tmp_path}/spiral/mini/test" in page
+    assert "# Results: mini on SPIRAL; mini on dream\\_tts test; other on test\n" in page.replace("_", "\\_")
+    assert "**SPIRAL**\n\n| System | PR | SPIRAL: n |" in page  # a Table I for each set
+    assert "| SpeechPrune | 0.2 | 6 | 100.00 | 60.97 to 100.00 | 89.23 |" in page
     assert "Table II" in page
     found = json.loads((tmp_path / "out/score.json").read_text())["experiments"]
-    assert [(item["model"], item["set"]) for item in found] == [("mini", "spiral"), ("mini", "test"), ("other", "test")]
+    keys = [(item["model"], item["corpus"], item["set"]) for item in found]
+    assert keys == [("mini", "spiral", "test"), ("mini", "dream_tts", "test"), ("other", None, "test")]
     assert "mini,SpeechPrune,0.2,6,100.00" in (tmp_path / "out/table2.csv").read_text()
+
+
+def test_rows_of_two_corpora_are_never_pooled(tmp_path):
+    write_rows(tmp_path / "test", [row(0, "original", corpus="a"), row(1, "original", corpus="b")])
+    assert "hypotheses of 2 corpora (a, b); score one at a time" in score(tmp_path / "test")
+
+
+def test_rows_from_before_they_named_a_corpus_may_be_joined_by_newer_ones(tmp_path):
+    write_rows(tmp_path / "test", [row(0, "original"), row(1, "original", corpus="spiral")])
+    score(tmp_path / "test")
+    assert json.loads((tmp_path / "test/score.json").read_text())["corpus"] == "spiral"
 
 
 def test_the_command_takes_a_system_to_compare_with_and_a_place(tmp_path):
     experiments(tmp_path)
-    score(tmp_path / "mini/test", "--against", "speechprune_0.2", "--out", tmp_path / "out")
+    score(tmp_path / "spiral/mini/test", "--against", "speechprune_0.2", "--out", tmp_path / "out")
     page = (tmp_path / "out/RESULTS.md").read_text()
     assert "## Balanced accuracy, and against SpeechPrune at 0.2\n" in page
     assert "--against speechprune_0.2" in page
-    assert not (tmp_path / "mini/test/RESULTS.md").exists()
+    assert not (tmp_path / "spiral/mini/test/RESULTS.md").exists()
     assert "no system 'x' to compare with; choose from: original, speechprune_0.2" in score(
-        tmp_path / "mini/test", "--against", "x"
+        tmp_path / "spiral/mini/test", "--against", "x"
     )
     text = CliRunner().invoke(main, ["score", "--help"]).output
     assert all(option in text for option in ("--cuts", "--against", "--model", "--out"))
     assert "--permute" in CliRunner().invoke(main, ["decode", "--help"]).output
-
-
-# Figures
-
-
-def points(axes) -> dict[str, tuple[list[float], list[float]]]:
-    return {c.get_label(): (list(c.lines[0].get_xdata()), list(c.lines[0].get_ydata())) for c in axes.containers}
-
-
-def priced() -> dict:
-    scores = study()
-    for item in scores["systems"]:
-        item["tokens"] = 2200 if item["rate"] is None else round(750 * (1 - item["rate"]))
-    return scores
-
-
-def test_accuracy_is_drawn_against_tokens_and_flop():
-    scores = priced()
-    flop = {600: 9e12, 450: 7e12, 300: 5e12, 150: 3e12, 2200: 33e12, 0: 1e9}
-    costs = [{"audio_tokens": tokens, "text_tokens": 107, "prefill_flop": count} for tokens, count in flop.items()]
-    figure = curves.cost_figure(scores | {"costs": costs})
-    left, right = (points(axes) for axes in figure.axes)
-    mine = [item for item in scores["systems"] if item["system"] == "rap"]
-    aside = 0.05  # methods stand side by side
-    assert left["RAP"][0] == pytest.approx([150, 300, 450, 600], rel=aside)
-    assert left["RAP"][0] != left["RAC"][0]
-    assert left["RAP"][1] == pytest.approx([100 * item["accuracy"] for item in reversed(mine)])
-    assert right["RAP"][0] == pytest.approx([3, 5, 7, 9], rel=aside)
-    assert (left["Full"][0], right["Full"][0]) == ([2200], [33])
-    assert "silence" not in left
-    assert len(curves.cost_figure(scores).axes) == 1
-    assert curves.cost_figure(document(system("original"))) is None
 
 
 def test_what_a_prefill_costs_stands_beside_the_scores(tmp_path):
@@ -198,34 +193,6 @@ def test_what_a_prefill_costs_stands_beside_the_scores(tmp_path):
 
 def test_a_model_that_cannot_be_counted_leaves_the_scores(tmp_path, caplog):
     experiments(tmp_path)
-    score(tmp_path / "mini/test", "--model", tmp_path / "none")
+    score(tmp_path / "spiral/mini/test", "--model", tmp_path / "none")
     assert "none cannot be counted" in caplog.text
-    assert "## Costs" not in (tmp_path / "mini/test/RESULTS.md").read_text()
-    (tmp_path / "score.json").write_text(json.dumps(priced() | {"costs": []}))
-    written = curves.draw_curves(tmp_path / "score.json", tmp_path)
-    assert [path.name for path in written] == ["accuracy_cost.png", "accuracy_cost.pdf"]
-    assert all(path.stat().st_size > 5000 for path in written)
-
-
-def test_accuracy_by_position_is_drawn_at_one_rate():
-    def part(name: str, rate: float | None, shares: tuple[float, ...]) -> dict:
-        edges = [(0.0, 0.2), (0.2, 0.4), (0.8, 1.0)]
-        bins = [
-            {"low": low, "high": high, "n": 9, "accuracy": share, "ci95": [share - 0.1, share + 0.1]}
-            for (low, high), share in zip(edges, shares, strict=True)
-        ]
-        return {"system": name, "rate": rate, "bins": bins}
-
-    parts = [
-        part("original", None, (0.9, 0.5, 0.2)),
-        part("rap", 0.4, (0.3, 0.4, 0.5)),
-        part("rap", 0.8, (0.1, 0.2, 0.3)),
-    ]
-    scores = document(system("original"), system("rap", 0.4), system("rap", 0.8), by_position=parts, by_duration=[])
-    (axes,) = curves.position_figure(scores).axes
-    found = points(axes)
-    assert list(found) == ["Original", "RAP (0.4)"]
-    assert found["RAP (0.4)"][1] == pytest.approx([30, 40, 50])
-    assert found["Original"][0] == pytest.approx([0, 1, 2], abs=0.2)
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["0-20", "20-40", "80-100"]
-    assert curves.position_figure(document(system("rap", 0.4), by_position=[], by_duration=[])) is None
+    assert "## Costs" not in (tmp_path / "spiral/mini/test/RESULTS.md").read_text()

@@ -78,8 +78,15 @@ def test_works_from_another_directory(recipe, tmp_path):
 def test_paths_with_spaces(recipe):
     folder = "/data/my corpora/$(touch x)"
     assert recipe.run("--stop-stage", "1", "--corpus-dir", folder).returncode == 0
-    assert [call[2] for call in recipe.calls()] == [folder, folder]
+    assert [call[:3] for call in recipe.calls()] == [["prepare", "mini_sir", folder]]
     assert not (recipe.egs / "x").exists()
+
+
+def test_a_corpus_of_the_users_own_is_only_read(recipe):
+    """Stage 0 writes into the corpus' folder, so it leaves theirs alone."""
+    result = recipe.run("--stop-stage", "1", "--corpus-dir", "/data/mine")
+    assert "Stage 0: nothing to do: mini_sir is yours, in /data/mine, and only read" in result.stderr + result.stdout
+    assert [call[0] for call in recipe.calls()] == ["prepare"]
 
 
 @pytest.mark.parametrize("model", ["hub/my model", "/models/my model", "models/my model//"])
@@ -141,7 +148,7 @@ def test_help_shows_stages_paths_and_options(recipe):
     result = recipe.run("--help", "--model", "hub/big", "--sets=test,dev")
     assert (result.returncode, result.stderr) == (0, "")
     for words in (
-        r"0  download .* -> downloads/mini_sir$",
+        r"0  download .* -> downloads/mini_sir .not with --corpus-dir.$",
         r"1  prepare +downloads/mini_sir -> data/{test,dev}/cuts.jsonl.gz$",
         r"2  features +data/{test,dev}/cuts.jsonl.gz, .* -> dump/big/{test,dev}/$",
         r"3  decode +dump/big/{test,dev}/, conf/decode.yaml, .* -> exp/big/{test,dev}/<system>/hyp.\*.jsonl$",

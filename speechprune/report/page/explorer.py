@@ -5,18 +5,18 @@ from __future__ import annotations
 import base64
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechprune.common.files import Problem
-from speechprune.decoding.hypotheses import label
+from speechprune.decoding.rows import label
 from speechprune.report.page.answers import Masks, answer
 from speechprune.report.page.sample import choose_recordings
 from speechprune.scoring.breakdown import read_asked
-from speechprune.scoring.tables import title
 from speechprune.scoring.tally import by_system
+from speechprune.scoring.titles import title
 
 if TYPE_CHECKING:
     from lhotse import MonoCut
@@ -74,13 +74,14 @@ class _Sounds:
         return base64.b64encode(outline(samples)).decode(), None
 
 
-def explore(rows: list[dict], cuts: str | Path, recordings: int) -> Explorer:
+def explore(rows: list[dict], cuts: str | Path, recordings: int, titles: Mapping[str, str]) -> Explorer:
     """Data of up to ``recordings`` recordings.
 
     Args:
         rows: hypotheses of one experiment.
         cuts: what they are about, a file or a folder. Questions that are absent, changed or broken there are left
             out, with a warning.
+        titles: {system: how it is called}.
     Raises:
         FileNotFoundError: no such cuts.
     """
@@ -100,7 +101,7 @@ def explore(rows: list[dict], cuts: str | Path, recordings: int) -> Explorer:
             given[row["id"]][place].append(row)
     masks, sounds = Masks(), _Sounds(recordings * SECONDS_EACH)
     data = {
-        "systems": [_system(*key) for key in groups],
+        "systems": [_system(*key, titles) for key in groups],
         "chosen": _most_telling(list(groups)),
         "recordings": [_recording(cut, sounds) for cut in chosen],
         "questions": [
@@ -127,8 +128,8 @@ def _name(question: dict) -> str:
     return str(question.get("id"))
 
 
-def _system(system: str, rate: float | None) -> dict:
-    name, shown = title(system), "" if rate is None else f"{rate:g}"
+def _system(system: str, rate: float | None, titles: Mapping[str, str]) -> dict:
+    name, shown = title(system, titles), "" if rate is None else f"{rate:g}"
     return {"label": label(system, rate), "title": f"{name} {shown}".strip(), "name": name, "rate": shown}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import logging
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +14,19 @@ import jinja2
 from markupsafe import Markup
 
 from speechprune.common.files import Problem, atomic_write
-from speechprune.decoding.hypotheses import read_hypotheses
+from speechprune.decoding.hypotheses import current_questions, read_hypotheses
 from speechprune.report.captions import CAPTIONS, Caption
-from speechprune.report.figures import read_scores
 from speechprune.report.page import RECORDINGS
+from speechprune.report.page.blocks import inline, is_dense
 from speechprune.report.page.explorer import explore
 from speechprune.report.page.sample import HOW
-from speechprune.report.page.sections import sections
-from speechprune.scoring.results import results_markdown
+from speechprune.report.scores import read_scores
+from speechprune.scoring.blocks import Notes, Table
+from speechprune.scoring.heard import heard_sections
+from speechprune.scoring.published import set_title
+from speechprune.scoring.results import results_sections
+
+log = logging.getLogger(__name__)
 
 STYLES = ("base.css", "page.css", "explorer.css", "timeline.css")
 # One script, in this order.
@@ -47,22 +53,25 @@ def write_page(exp: str | Path, cuts: str | Path | None = None, recordings: int 
     """
     exp = Path(exp)
     document = read_scores(exp / "score.json")
-    if "systems" not in document:
-        raise ValueError(f"{exp / 'score.json'}: not of one experiment; give the folder of one model and one set")
     problems: list[Problem] = []
-    rows = read_hypotheses(exp, problems)
-    explorer = explore(rows, cuts, recordings) if cuts is not None and recordings else None
+    found = read_hypotheses(exp, problems, current_questions(exp, cuts))
+    problems += found.problems(exp)
+    for line in [*found.problems(exp), *found.doubts(exp)]:
+        log.warning("%s", line)
+    rows = found.rows
+    titles = document.get("titles", {})
+    explorer = explore(rows, cuts, recordings, titles) if cuts is not None and recordings else None
     errors = [(row["error"], row["id"]) for row in rows if row["error"] is not None]
-    results, *others = sections(results_markdown(document, errors, [str(problem) for problem in problems]))
+    results, *others = results_sections(document, errors, [str(problem) for problem in problems])
     html = _template("page.html").render(
         model=document["model"],
-        name=document["set"],
+        name=set_title(document),
         command=document["command"],
         facts=_facts(document),
         spoken=", ".join(document.get("resynthesised", [])),
         exp=str(exp),
         results=results,
-        sections=others,
+        sections=[*others, *heard_sections(document)],
         figures=embedded_figures(exp / "figures"),
         explorer=explorer,
         data=None if explorer is None else in_script(explorer.data),
@@ -133,6 +142,12 @@ def _template(name: str) -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["inline"] = inline
+    environment.tests |= {
+        "table": lambda block: isinstance(block, Table),
+        "notes": lambda block: isinstance(block, Notes),
+        "dense": is_dense,
+    }
     return environment.get_template(name)
 
 

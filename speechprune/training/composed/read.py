@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from speechprune.common.meter import Meter
 from speechprune.training.composed.config import ReadConfig
 from speechprune.training.composed.labels import FRAME_RATE
 from speechprune.training.composed.prompting import Prompter
@@ -189,7 +190,7 @@ def evaluate(reader: Reader, rows: Sequence[Row], count: int, seed: int) -> dict
     maker, shares = TaskMaker(rows), {}
     for kind, textual in ((k, t) for t in (False, True) for k in _EVALUATED_SECONDS):
         rng, right, letters = random.Random(f"{seed}/{kind}"), [], []
-        for task in tqdm(list(_draw(maker, rng, kind, count)), f"dev {kind}", unit="task", leave=False):
+        for task in Meter(list(_draw(maker, rng, kind, count)), f"dev {kind}", "tasks"):
             logits, due = reader.predict(reader.batch([(task, 1.0, textual)], rng))
             if task.letter:
                 ids = [reader._prompter.answer(letter, blank=False)[0] for letter in "ABCD"]

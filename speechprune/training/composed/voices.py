@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.signal import resample_poly
-from tqdm import tqdm
 from transformers import AutoTokenizer, WhisperFeatureExtractor, WhisperForConditionalGeneration
 from transformers.models.whisper.english_normalizer import BasicTextNormalizer
 
 from speechprune.common.files import atomic_write
+from speechprune.common.meter import Meter
 from speechprune.tts import TTSEngine, Voice
 
 SAMPLING_RATE = 16_000
@@ -92,7 +92,7 @@ def choose_voices(
     normalise = BasicTextNormalizer()
     ears = _Ears(whisper)
     wer = {}
-    for voice in tqdm(voices, "voices", unit="voice"):
+    for voice in Meter(voices, "voices", "voices"):
         heard = normalise(ears.transcribe(_speech(engine, voice)))
         wer[voice.name] = round(jiwer.wer(normalise(" ".join(_HEARING_TEST)), heard), 3)
     good = [voice.name for voice in voices if wer[voice.name] <= max_wer]

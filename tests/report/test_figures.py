@@ -1,4 +1,4 @@
-"""Stage 5 and the page of stage 4: layout, escaping, and figures that draw the scores and nothing else."""
+"""Stage 5: figures that draw the scores and nothing else."""
 
 from __future__ import annotations
 
@@ -10,85 +10,8 @@ from helpers.documents import RATES, document, study, system
 
 from speechprune.report import curves, figures
 from speechprune.report.captions import CAPTIONS
-from speechprune.scoring import results, tables
-
-
-def test_the_page_has_table_one_layout():
-    page = results.results_markdown(
-        document(
-            system("original", accuracy=0.47, tokens=750, hard={"n": 40, "accuracy": 0.0}),
-            system("speechprune", 0.4, 0.8597, ci95=[0.811, 0.902], tokens=450.5),
-            system("silence", accuracy=None, tokens=None, hard={"n": 0, "accuracy": None}, evidence_recall=None),
-        ),
-        errors=[],
-        problems=[],
-    )
-    lines = page.splitlines()
-    start = lines.index(
-        "| System | PR | Tokens | n | Accuracy % | 95 % CI | Hard n | Hard % | Evidence recall % | Unparsed | Errors |"
-    )
-    assert lines[start + 2 : start + 6] == [
-        "| Original | - | 750 | 100 | 47.00 | 37.00 to 55.00 | 40 | 0.00 | 75.00 | 2 | 1 |",
-        "| SpeechPrune | 0.4 | 450.5 | 100 | 85.97 | 81.10 to 90.20 | 40 | 25.00 | 75.00 | 2 | 1 |",
-        "| silence | - | - | 100 | - | - | 0 | - | - | 2 | 1 |",
-        '| Constant letter "C" | - | - | 101 | 29.70 | - | - | - | - | - | - |',
-    ]
-    assert lines[0] == "# Results: test, mini"
-    assert "speechprune score exp/mini/test" in lines
-    assert "101 questions" in page
-    assert "the 40 questions that Original answered wrongly" in page
-    assert "Warning" not in page
-    assert "##" not in page
-
-
-def test_titles_are_readable_and_unknown_names_stay():
-    names = ["original", "full", "rap", "rac", "phase1", "phase2", "speechprune", "mine"]
-    assert [tables.title(name) for name in names] == [
-        *("Original", "Full", "RAP", "RAC", "Phase 1 only", "Phase 2 only", "SpeechPrune", "mine"),
-    ]
-
-
-def test_missing_rows_are_warned_of():
-    page = results.results_markdown(document(system("rap", 0.4), missing={"rap_0.4": 7}), [], [])
-    assert "**Warning:** rap_0.4 has no row for 7 of the 101 questions" in page
-
-
-def test_errors_are_grouped_by_message_with_an_example():
-    errors = [("no audio", "test-0002-q1"), ("empty wav", "test-0005-q0"), ("no audio", "test-0002-q0")]
-    page = results.results_markdown(document(system("rap", 0.4)), errors, [])
-    lines = page.splitlines()
-    start = lines.index("## Errors (3 rows)")
-    assert lines[start + 2 :] == ["- 2 x no audio (e.g. test-0002-q0)", "- 1 x empty wav (e.g. test-0005-q0)"]
-
-
-def test_at_most_ten_kinds_of_errors_are_listed():
-    errors = [(f"kind {i:02d}", f"test-{i:04d}-q0") for i in range(13)]
-    page = results.results_markdown(document(system("rap", 0.4)), errors, [f"problem {i}" for i in range(11)])
-    assert page.count("- 1 x kind") == 10
-    assert "- and 3 more kinds" in page
-    assert page.endswith("- problem 9\n- and 1 more\n")
-
-
-def test_text_from_data_stays_text():
-    assert tables.escape("a|b\nc\r\n<script>`x`</script> & [l](u) *b* \\|") == (
-        r"a\|b c &lt;script&gt;\`x\`&lt;/script&gt; &amp; \[l\](u) \*b\* \\\|"
-    )
-    assert tables.escape("\ud800 null\x00 byte").encode("utf-8") == b"null byte"
-
-
-def test_a_hostile_name_cannot_break_the_table_or_the_code_block():
-    hostile = "x|y"
-    page = results.results_markdown(
-        document(system(hostile, 0.4), model="m|\n# no heading", command="score '```\n# no heading'"),
-        [("bad | pipe\nsecond line <b>", "test-0000-q0")],
-        [],
-    )
-    lines = page.splitlines()
-    assert r"| x\|y | 0.4 | 450 | 100 |" in page
-    assert r"- 1 x bad \| pipe second line &lt;b&gt; (e.g. test-0000-q0)" in lines
-    fence = lines.index("````")
-    assert lines[fence : fence + 4] == ["````", "score '```", "# no heading'", "````"]
-    assert lines.count("# no heading") == 0
+from speechprune.scoring import results
+from speechprune.scoring.titles import title
 
 
 def drawn(axes) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -119,7 +42,7 @@ def test_the_accuracy_figure_draws_the_scores(panel):
     assert list(points) == ["RAP", "RAC", "SpeechPrune", "mine"]
     for name in ("rap", "rac", "speechprune", "mine"):
         mine = [item for item in scores["systems"] if item["system"] == name]
-        x, y, ends = points[tables.title(name)]
+        x, y, ends = points[title(name)]
         expected = [100 * (item["hard"]["accuracy"] if panel else item["accuracy"]) for item in mine]
         assert y == pytest.approx(expected)
         assert x == pytest.approx(RATES, abs=0.03)  # set apart, so that bars do not hide one another
@@ -140,7 +63,7 @@ def test_the_recall_figure_draws_the_scores():
     scores = study()
     (axes,) = figures.evidence_recall_figure(scores).axes
     for name in ("rap", "mine"):
-        x, y, _ = drawn(axes)[tables.title(name)]
+        x, y, _ = drawn(axes)[title(name)]
         expected = [100 * item["evidence_recall"] for item in scores["systems"] if item["system"] == name]
         assert (list(x), list(y)) == (pytest.approx(RATES, abs=0.03), pytest.approx(expected))
     assert levels(axes) == pytest.approx({"Original": 31, "Full": 100})
@@ -260,5 +183,5 @@ def test_no_scores_is_an_error_that_names_the_stage(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"score\.json: not found; run stage 4"):
         figures.draw_accuracy(tmp_path / "score.json", tmp_path)
     (tmp_path / "score.json").write_text("{")
-    with pytest.raises(ValueError, match=r"score\.json: not JSON .*stage 4"):
+    with pytest.raises(ValueError, match=r"score\.json is not JSON: .*stage 4"):
         figures.draw_accuracy(tmp_path / "score.json", tmp_path)

@@ -1,4 +1,4 @@
-"""``python -m speechprune.cli``."""
+"""``python -m speechprune``."""
 
 from speechprune.cli import main
 

@@ -143,6 +143,10 @@ def test_transforms_of_a_recording_are_applied(tmp_path):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:audioread.*")
 def test_a_recording_that_lhotse_cannot_load_is_named(tmp_path):
     sources = [AudioSource("file", [i], str(tmp_path / f"{i}.wav")) for i in (0, 1)]
+    with pytest.raises(AudioError, match=r"0\.wav: no such audio file"):
+        load_audio(Recording("meeting", sources, 16000, 16000, 1.0))
+    for i in (0, 1):
+        (tmp_path / f"{i}.wav").write_text("hello")
     with pytest.raises(AudioError, match="recording meeting: cannot be loaded: ") as caught:
         load_audio(Recording("meeting", sources, 16000, 16000, 1.0))
     assert "\n" not in str(caught.value)
@@ -181,7 +185,7 @@ BAD = {
         "1599 samples long (0.100 s), expected at least 0.1 s",
     ),
     "text": (lambda path: path.write_text("hello"), "not audio that libsndfile reads (Format not recognised)"),
-    "folder": (lambda path: path.mkdir(), "cannot be read: Is a directory"),
+    "folder": (lambda path: path.mkdir(), "a folder, expected a regular file with audio"),
     "NaN": (one_bad_sample(np.nan, 0), "NaN or infinite sample at 0.000 s"),
     "late NaN": (one_bad_sample(np.nan, 16000 * 20, 1), "NaN or infinite sample at 20.000 s"),
     "infinite": (one_bad_sample(-np.inf, 16000), "NaN or infinite sample at 1.000 s"),

@@ -1,0 +1,118 @@
+"""score.json of one experiment, as stage 4 writes it, or a message that says where it is not so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import UnionType
+
+from speechprune.common.files import shown
+from speechprune.common.reading import read_json
+
+WAY_OUT = "run stage 4 (score) again"
+
+
+class _Pair:
+    """Stands for a list of two numbers, or null."""
+
+
+_NUMBER, _MAYBE, _NAME = float | int, float | int | None, str | None
+# A type, a list of things alike, or an object with these keys; "?" at a key's end: it may be absent. In a tuple: null,
+# or what stands second. {str: type} is an object with any keys.
+_SYSTEM = {
+    "system": str,
+    "rate": _MAYBE,
+    "tokens": _MAYBE,
+    "n": int,
+    "accuracy": _MAYBE,
+    "ci95": _Pair,
+    "ci95_recording?": _Pair,
+    "balanced_accuracy?": _MAYBE,
+    "hard": {"n": int, "accuracy": _MAYBE},
+    "hard_ci95?": _Pair,
+    "evidence_recall": _MAYBE,
+    "evidence_precision?": _MAYBE,
+    "unparsed": int,
+    "errors": int,
+    "letters?": {str: _NUMBER},
+    "against?": (None, {"system": str, "n": int, "better": int, "worse": int, "p": _NUMBER, "p_holm": _NUMBER}),
+    "seconds?": (None, dict.fromkeys(("recordings", "heard", "dropped", "truncated", "ratio"), _NUMBER)),
+    "unpruned?": int,
+    "rotations?": (None, {"consistent": _MAYBE, "letter_bias": _MAYBE}),
+}
+_BIN = {"low": _NUMBER, "high": _MAYBE, "n": int, "accuracy": _NUMBER, "ci95": _Pair}
+_BINS = {"system": str, "rate": _MAYBE, "bins": [_BIN]}
+_COST = {"system": str, "rate": _MAYBE, "audio_tokens": int, "text_tokens": int, "prefill_flop": _NUMBER}
+_COST |= {"tf": _NUMBER, "tm": _NUMBER, "sa": _NUMBER}
+_PRIOR = {"system": str, "rate": _MAYBE, "audio": str, "predicted": {str: _NUMBER}, "probability": {str: _NUMBER}}
+_DOCUMENT = {
+    "systems": [_SYSTEM],
+    "titles?": {str: str},
+    "model": str,
+    "corpus?": _NAME,
+    "set": str,
+    "command": str,
+    "questions": int,
+    "recordings?": int | None,
+    "expected?": (None, {"cuts": str, "questions": int, "undecoded": int}),
+    "chance": _MAYBE,
+    "resynthesised?": [str],
+    "versions?": {"left_out": int, "questions": int, "unverified": int},
+    "constant_letter": {"letter": str, "accuracy": _NUMBER},
+    "missing": {str: int},
+    "benchmark?": [{"name": str, "n": int, "accuracy": _NUMBER, "ci95": _Pair}],
+    "letter_prior?": [_PRIOR],
+    "by_position?": [_BINS],
+    "by_duration?": [_BINS],
+    "costs?": [_COST],
+}
+
+
+def read_scores(score_json: str | Path) -> dict:
+    """The content of a score.json of one experiment.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: damaged, or of several experiments; the message names file, place, value and the way out.
+    """
+    path = Path(score_json)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: not found; run stage 4 (score) first")
+    document = read_json(path, way_out=WAY_OUT)
+    if "experiments" in document:
+        raise ValueError(f"{path}: not of one experiment; give the folder of one model and one set")
+    fault = next(_faults(document, _DOCUMENT, ""), None) or ("" if document["systems"] else ".systems is empty")
+    if fault:
+        raise ValueError(f"{path}: {fault[1:]}, which stage 4 does not write; {WAY_OUT}")
+    return document
+
+
+def _faults(value: object, shape: object, where: str) -> Iterator[str]:
+    """What is wrong with each place that has not its shape, in the order of the shape."""
+    if isinstance(shape, tuple):
+        if value is not None:
+            yield from _faults(value, shape[1], where)
+    elif isinstance(shape, type | UnionType):
+        if not _is(value, shape):
+            yield f"{where} is {shown(value)}"
+    elif not isinstance(value, type(shape)):
+        yield f"{where} is {shown(value)}"
+    elif isinstance(shape, list):
+        for place, item in enumerate(value):
+            yield from _faults(item, shape[0], f"{where}[{place}]")
+    elif str in shape:
+        for key, item in value.items():
+            yield from _faults(item, shape[str], f"{where}.{key}")
+    else:
+        for key, part in shape.items():
+            name = key.removesuffix("?")
+            if name in value:
+                yield from _faults(value[name], part, f"{where}.{name}")
+            elif name == key:
+                yield f"{where}.{name} is missing"
+
+
+def _is(value: object, kind: type | UnionType) -> bool:
+    if kind is _Pair:
+        return value is None or (isinstance(value, list) and len(value) == 2 and all(_is(v, _NUMBER) for v in value))
+    return isinstance(value, kind) and not isinstance(value, bool)
