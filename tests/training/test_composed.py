@@ -117,6 +117,7 @@ def test_delta_goes_back_onto_its_parts_as_it_was(made, tmp_path):
     card = (made / "out/delta/README.md").read_text() + (made / "out/delta/delta.json").read_text()
     assert str(made) not in card
     assert "Random weights." in card
+    assert "has not learnt to read" not in card
 
 
 def test_alignment_goes_on_from_a_delta(made):

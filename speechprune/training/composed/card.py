@@ -20,15 +20,21 @@ weights. Put it back onto them:
 Trained: the encoder's last {unfrozen} layer(s), {new_layers} new one(s) of its class, the projector{lora}. Stored in
 8 bits, a scale for each row. The model gives 25 audio tokens a second and is an AudioFlamingo3ForConditionalGeneration.
 
-## Data
+{unread}## Data
 {data}
 
 ## Results
 {results}
 
 ## Licences
-The delta is Apache-2.0, as speechprune is. Whisper is MIT licensed (Copyright OpenAI); whoever passes on a composed
-folder passes on that notice with it, and the licence of the LLM.
+The delta is Apache-2.0, as speechprune is. Whisper is under the MIT License, Copyright (c) 2022 OpenAI; whoever
+passes on a composed folder passes that notice on with it, and the licence of the LLM.
+"""
+
+_UNREAD = """**The LLM has not learnt to read audio tokens.** They lie on its own embeddings of the pieces that are spoken,
+several to a word, as no text ever was: expect answers at chance. Alignment can go on from this delta (`--from-delta`);
+reading (stage 3) is missing.
+
 """
 
 
@@ -45,6 +51,7 @@ def write_card(facts: Mapping) -> str:
         unfrozen=facts["unfrozen"],
         new_layers=facts["new_layers"],
         lora=f", low-rank updates (LoRA, rank {training['read']['rank']}) of the LLM" if training["read"] else "",
+        unread="" if training["read"] else _UNREAD,
         note=f"{training['note']}\n" if training["note"] else "",
         data=_lines(
             training["data"] | ({"went on from a delta of": began} if (began := training["began_with"]) else {})

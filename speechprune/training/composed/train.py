@@ -21,7 +21,18 @@ from speechprune.common.reading import read_json
 from speechprune.models.loading import pick_device
 from speechprune.training.composed import align, parts, read, text, voices
 from speechprune.training.composed.config import ComposeConfig
-from speechprune.training.composed.delta import compose, known, new_upper, put_back, read_facts, read_upper, write_delta
+from speechprune.training.composed.delta import (
+    compose,
+    known,
+    new_upper,
+    put_back,
+    quantise,
+    read_facts,
+    read_upper,
+    unpack,
+    upper_delta,
+    write_delta,
+)
 from speechprune.training.composed.labels import Labeller
 from speechprune.training.composed.points import write_points
 from speechprune.training.composed.prompting import Prompter, with_audio_token
@@ -207,6 +218,7 @@ class Composer:
         llm, tokenizer = parts.load_llm(self._llm)
         fresh = self._new_upper(llm.get_input_embeddings().weight.shape[1])
         updates = self.out / "lora.safetensors"
+        trained, before = load_file(self._aligned), known(fresh, self.config.align.new_layers)
         facts = {
             "encoder": parts.describe_encoder(self._encoder, build_tower(self._encoder.path, 0)),
             "llm": parts.describe_llm(self._llm, llm, tokenizer),
@@ -214,14 +226,13 @@ class Composer:
             "new_layers": self.config.align.new_layers,
             "training": self._training(),
         }
-        trained, before = load_file(self._aligned), known(fresh, self.config.align.new_layers)
-        updates_found = load_file(updates) if updates.is_file() else {}
-        write_delta(self.out / "delta", trained, before, updates_found, facts)
+        put_back(fresh, unpack(quantise(upper_delta(trained, before))), facts)
+        accuracy = self._accuracy(fresh, self._table(llm), Labeller(tokenizer))["speech"]
+        facts["training"]["align"]["frame_accuracy_in_8_bits"] = accuracy
+        write_delta(self.out / "delta", trained, before, load_file(updates) if updates.is_file() else {}, facts)
         shutil.rmtree(self.out / "model", ignore_errors=True)  # a killed run's
         compose(self.out / "delta", **self._names, out=self.out / "model")
-        put_back(fresh, read_upper(self.out / "delta"), facts)
-        accuracy = self._accuracy(fresh, self._table(llm), Labeller(tokenizer))
-        return {"frame_accuracy_in_8_bits": accuracy["speech"]}
+        return {"frame_accuracy_in_8_bits": accuracy}
 
     def _training(self) -> dict:
         """What the card says of how it was made."""
