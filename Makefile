@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint clean
+.PHONY: help env demo docs test lint clean
 
 VENV := .venv
 STAMP := $(VENV)/installed
@@ -36,14 +36,21 @@ $(STAMP): setup.py pyproject.toml constraints.txt
 demo: env ## the whole pipeline on the mini model and corpus: synthesise, prune, decode, print the table
 	egs/mini_sir/run.sh
 
+docs: env ## the site into site/, strictly: pages, Python, gallery, and the page of the demo, which runs if it did not
+	@[[ -f egs/mini_sir/exp/mini/test/report.html ]] || egs/mini_sir/run.sh
+	NO_MKDOCS_2_WARNING=1 mkdocs build
+
 test: env lint ## all checks; PYTEST_ARGS="-k shell" for some of the tests
 	OMP_NUM_THREADS=1 pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
-lint: env ## ruff and shellcheck
+lint: env ## ruff, shellcheck, hadolint, the house (who imports whom) and the types
 	ruff check
 	ruff format --check
 	shellcheck -x $(SHELL_FILES)
+	hadolint Dockerfile
+	lint-imports --no-logo
+	mypy
 
 clean: ## remove caches and build outputs; .venv, data and results stay
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Jobs, for drivers that run some: their options, what runs them, and where. Sourced by the driver after its defaults and
-# before the user's options: site.sh beside this file, never committed, may set the defaults of one machine, nj=16.
+# before the user's options. Two files, never committed, may set the defaults of one machine, such as nj=16: site.sh beside
+# this file, and conf/site.sh of the folder that is run.
 
 declare +x \
   nj=2 \
@@ -20,6 +21,10 @@ declare +x \
 if [[ -f ${BASH_SOURCE[0]%/*}/site.sh ]]; then
   # shellcheck source=/dev/null
   . "${BASH_SOURCE[0]%/*}/site.sh"
+fi
+if [[ -f conf/site.sh ]]; then
+  # shellcheck source=/dev/null
+  . conf/site.sh
 fi
 
 # show_job_options STAGES DETACHED: for --help; which stages run as jobs, and which after --detach.

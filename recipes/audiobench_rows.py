@@ -16,10 +16,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import pyarrow
 import soundfile
-from pyarrow import parquet
 
+from speechprune.common.extras import require
 from speechprune.common.files import WriteError, atomic_write
 
 COLUMNS = ("context", "instruction", "choices", "answer")
@@ -33,8 +32,9 @@ def read_rows(files: Sequence[Path], set_name: str, folder: Path) -> Iterator[di
         {"where": "file:row", "instruction", "choices", "answer", "name": context.path, "audio": the recording's file}
         or {"where", "error"} for a row, or the rest of a file, that cannot be read.
     Raises:
-        WriteError: the disk is full, ... ValueError: the process died.
+        ModuleNotFoundError: no pyarrow. WriteError: the disk is full, ... ValueError: the process died.
     """
+    require("pyarrow")
     words = [sys.executable, "-m", __spec__.name, set_name, str(folder), *map(str, files)]
     # What Arrow's allocator frees goes back at once, else two row groups would be held.
     environment = os.environ | {"MIMALLOC_PURGE_DELAY": "0"}
@@ -76,6 +76,9 @@ def _main(set_name: str, folder: Path, files: Sequence[Path]) -> None:
 
 def _rows(files: Sequence[Path]) -> Iterator[tuple[str, dict, str]]:
     """(``file:row``, row, "") or (``file:row``, {}, what is wrong there); a damaged file ends where reading stops."""
+    import pyarrow  # an optional part: without it the other corpora work
+    from pyarrow import parquet
+
     for path in files:
         number = 0
         try:

@@ -1,7 +1,8 @@
-"""Fixtures of several files: imported into each, one for a whole session would exist once a file."""
+"""Fixtures of several files: imported into each, one for a whole session would exist once a file; and an option."""
 
 import signal
 
+from helpers.skips import pytest_addoption, pytest_configure  # noqa: F401
 from helpers.slurm_calls import offline, recipe, tool  # noqa: F401
 from helpers.slurm_cluster import cluster  # noqa: F401
 

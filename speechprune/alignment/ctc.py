@@ -58,7 +58,7 @@ class CTCAligner:
     def emissions(self, samples: np.ndarray) -> torch.Tensor:
         """(T,) float32 samples at 16 kHz -> (frames, vocabulary) log-probabilities; memory does not grow with T."""
         step, margin = int(CHUNK * SAMPLING_RATE), int(CONTEXT * SAMPLING_RATE)
-        parts = []
+        parts: list[torch.Tensor] = []
         for start in range(0, len(samples), step):
             first, last = max(0, start - margin), min(len(samples), start + step + margin)
             if last - start < SAMPLING_RATE // 10 and parts:

@@ -101,7 +101,8 @@ def _join(cuts: Sequence[MonoCut], seconds: float, path: Path) -> Path:
             file.write(samples)
             left -= len(samples)
             if not left:
-                return path
+                break
+    return path
 
 
 def _ask(words: Sequence[str]) -> Run:

@@ -124,10 +124,10 @@ class _Batch:
         self.prefill(kept)
 
     def measure(self, repeats: int) -> list[dict]:
-        budgets = {rate: max(1, round(self.window * (1 - rate))) for rate in RATES}
-        whole: dict[float | None, Callable[[], None]] = {None: self.original}
-        for rate, keep in budgets.items():
-            whole[rate] = functools.partial(self._prune_and_prefill, keep)
+        budgets: dict[float | None, int] = {rate: max(1, round(self.window * (1 - rate))) for rate in RATES}
+        whole: dict[float | None, Callable[[], object]] = {None: self.original}
+        for pruned, keep in budgets.items():
+            whole[pruned] = functools.partial(self._prune_and_prefill, keep)
         peaks = {rate: self._peak(run) for rate, run in whole.items()}
         runs = {f"whole {rate}": run for rate, run in whole.items()}
         runs |= {f"prune {rate}": functools.partial(self.prune, keep) for rate, keep in budgets.items()}
@@ -138,7 +138,12 @@ class _Batch:
         for rate in whole:
             keep = budgets.get(rate, self.window)
             encoder = times[f"encode {1 if rate is None else self.windows}"]
-            row = {"batch": self.batch, "rate": rate, "audio_tokens": keep, "tokens": keep + TEXT_TOKENS}
+            row: dict[str, float | None] = {
+                "batch": self.batch,
+                "rate": rate,
+                "audio_tokens": keep,
+                "tokens": keep + TEXT_TOKENS,
+            }
             row |= {"limit": (self.window + TEXT_TOKENS) / (keep + TEXT_TOKENS), "peak_bytes": peaks[rate]}
             row["paper"] = PAPER_MS[self.window] / PAPER_MS[keep] if {self.window, keep} <= PAPER_MS.keys() else None
             rows.append(row | _times(times[f"whole {rate}"], times.get(f"prune {rate}"), encoder, first))
@@ -147,7 +152,7 @@ class _Batch:
     def _prune_and_prefill(self, keep: int) -> None:
         self.prefill(self.prune(keep))
 
-    def _peak(self, run: Callable[[], None]) -> int | None:
+    def _peak(self, run: Callable[[], object]) -> int | None:
         """Bytes that torch had allocated at most; this call warms up, too."""
         if self.device.type != "cuda":
             run()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from speechprune import __version__
+from speechprune.common.extras import advice
 
 if TYPE_CHECKING:
     from speechprune.common.files import Shard
@@ -67,7 +68,7 @@ def main(ctx: click.Context, traceback: bool) -> None:
 def command(function: Callable[..., None]) -> click.Command:
     """A subcommand whose expected errors are one clear line and exit status 1."""
 
-    @main.command(name=function.__name__.replace("_", "-"), short_help=function.__doc__.splitlines()[0])
+    @main.command(name=function.__name__.replace("_", "-"), short_help=(function.__doc__ or "").splitlines()[0])
     @click.pass_context
     @functools.wraps(function)
     def run(ctx: click.Context, *args, **kwargs) -> None:
@@ -92,7 +93,7 @@ def _sentence(error: Exception) -> str | None:
     if isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "AcceleratorError"):  # torch's
         reason = (str(error).splitlines() or ["no memory left"])[0]
         return f"{type(error).__name__}: {reason}; give the model a larger or another device (--device, --quantize)"
-    return None
+    return advice(error) if isinstance(error, ImportError) else None
 
 
 @dataclass(frozen=True)

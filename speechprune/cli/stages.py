@@ -198,15 +198,15 @@ def _verdict(scores: list[SystemScore], titles: dict[str, str]) -> str:
     """SpeechPrune at the middle one of its rates beside what it is to beat: those of the three that have a score."""
     from speechprune.scoring.titles import title
 
-    scored = [score for score in scores if score.accuracy is not None]
-    pruned = [score for score in scored if score.system == "speechprune"]  # rates ascend
+    scored = [(score, score.accuracy) for score in scores if score.accuracy is not None]
+    pruned = [pair for pair in scored if pair[0].system == "speechprune"]  # rates ascend
     shown = pruned[(len(pruned) - 1) // 2 :][:1]
-    shown += [score for name in ("original", "full") for score in scored if score.system == name]
-    parts = []
-    for score in shown:
+    shown += [pair for name in ("original", "full") for pair in scored if pair[0].system == name]
+    parts: list[str] = []
+    for score, accuracy in shown:
         at = "" if score.rate is None else f" at {score.rate:g}"
         tokens = "" if score.tokens is None else f" with {score.tokens:g}" + ("" if parts else " tokens")
-        parts.append(f"{title(score.system, titles)}{at}: {100 * score.accuracy:.2f} %{tokens}")
+        parts.append(f"{title(score.system, titles)}{at}: {100 * accuracy:.2f} %{tokens}")
     return "; ".join(parts)
 
 

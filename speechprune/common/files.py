@@ -93,10 +93,10 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = temporary.open(mode, **text)
+        handle = temporary.open(mode, encoding=encoding, newline=newline)
     except OSError as cause:
         raise WriteError(path, cause) from cause
     try:

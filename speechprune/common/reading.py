@@ -10,7 +10,7 @@ import yaml
 
 from speechprune.common.files import shown
 
-_KINDS = {dict: "a mapping", list: "a list"}
+_KINDS: dict[type, str] = {dict: "a mapping", list: "a list"}
 
 
 def read_json(path: str | Path, kind: type = dict, way_out: str = "") -> Any:

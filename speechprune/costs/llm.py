@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from transformers import PreTrainedConfig
 
@@ -104,7 +105,7 @@ def decoder_shape(config: PreTrainedConfig) -> DecoderShape:
         reason = "its layers differ in size, or read embeddings of their own beside the hidden states"
         raise ValueError(f"{text.model_type}: cannot count this decoder: {reason}")
     names = _SIZES | (_EXPERT_SIZES if getattr(text, "num_experts", None) else {})
-    sizes = {field: getattr(text, name, None) for field, name in names.items()}
+    sizes: dict[str, Any] = {field: getattr(text, name, None) for field, name in names.items()}
     if odd := [f"{names[field]}={size!r:.40}" for field, size in sizes.items() if type(size) is not int or size < 1]:
         raise ValueError(f"{text.model_type}: cannot count this decoder: {', '.join(odd)}; expected numbers above 0")
     kinds = set(getattr(text, "layer_types", None) or _ATTENTION)

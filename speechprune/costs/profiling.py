@@ -69,8 +69,8 @@ def measure_prefill(model: SpeechLLM, audio_tokens: int, text_tokens: int, repea
         raise ValueError(
             f"audio_tokens={audio_tokens}, text_tokens={text_tokens}, repeats={repeats}; expected at least 1, 1 and 2"
         )
-    ids = model.prompt("?", ["A", "B"])
-    ids = ((ids.before + ids.after) * text_tokens)[:text_tokens]
+    asked = model.prompt("?", ["A", "B"])
+    ids = ((asked.before + asked.after) * text_tokens)[:text_tokens]
     prompt = Prompt(ids[: text_tokens // 2], ids[text_tokens // 2 :])
     audio = model.embed_text("a")[:1].expand(audio_tokens, -1)
     device = torch.get_device_module(model.device)

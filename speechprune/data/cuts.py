@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 from lhotse import MonoCut
 
@@ -136,7 +137,7 @@ def validate_cut(cut: MonoCut, sources: Collection[str] = FILES) -> list[Problem
         found.expect(
             value is None or (_is_text(value) and value.isprintable()), name, value, "one line of printable text"
         )
-    questions = custom.get("questions")
+    questions: Any = custom.get("questions")
     if found.expect(isinstance(questions, list), "questions", questions, "a list"):
         for i, question in enumerate(questions):
             if found.expect(isinstance(question, dict), f"questions[{i}]", question, "an object"):
@@ -200,7 +201,7 @@ def _validate_recording(cut: MonoCut, sources: Collection[str], found: _Found) -
     return float(length)
 
 
-def _validate_span(field: str, start: object, duration: object, end: float, found: _Found) -> None:
+def _validate_span(field: str, start: Any, duration: Any, end: float, found: _Found) -> None:
     if not found.expect(_is_number(start) and start >= 0, f"{field}.start", start, "0 or more"):
         return
     if found.expect(_is_number(duration) and duration > 0, f"{field}.duration", duration, "above 0"):
@@ -231,7 +232,7 @@ def _validate_question(field: str, question: dict, cut_id: object, end: float, f
     found.expect(good, f"{field}.id", name, f"{shown(cut_id)}-q<number>")
     text = question.get("question")
     found.expect(_is_text(text), f"{field}.question", text, "a non-empty text")
-    choices = question.get("choices")
+    choices: Any = question.get("choices")
     size = len(choices) if isinstance(choices, list) else 0
     if found.expect(2 <= size <= len(LETTERS), f"{field}.choices", choices, f"a list of 2 to {len(LETTERS)} texts"):
         for j, choice in enumerate(choices):

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from speechprune.common.files import atomic_write
 from speechprune.common.reading import read_json
@@ -55,7 +56,7 @@ def identity(table: object, settings: dict[str, str] | None = None) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _ordered(value: object) -> object:
+def _ordered(value: Any) -> Any:
     """Mappings as pairs in the order of their keys, which YAML allows to be of any kind."""
     if isinstance(value, dict):
         return sorted(([repr(key), _ordered(one)] for key, one in value.items()), key=lambda pair: pair[0])

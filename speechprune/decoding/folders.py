@@ -79,7 +79,8 @@ class FolderOfRows:
         for path in sorted(folder.glob("hyp.*.jsonl")):
             if path.name not in mine:  # of a job of an earlier run, which no job of this one would mend
                 mend(path)
-            for row in read_jsonl(path, found := []):
+            found: list[Problem] = []
+            for row in read_jsonl(path, found):
                 if row_problem(row) is not None:
                     continue
                 question = questions.get(row["id"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from lhotse import MonoCut
 
@@ -71,7 +72,7 @@ def _prediction(reply: Reply) -> str | None:
     return None if index is None else LETTERS[index]
 
 
-def _seconds(duration: object) -> float | None:
+def _seconds(duration: Any) -> float | None:
     """A duration in seconds; None where a cut that stage 2 refused has none."""
     good = isinstance(duration, int | float) and math.isfinite(duration) and duration >= 0
     return round(float(duration), 6) if good else None

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 from speechprune.common.files import Problem, shown
 from speechprune.prompts import LETTERS
@@ -62,7 +63,7 @@ def questions_of(recording: str, custom: object) -> list[dict]:
 
 def rotations_of(question: dict) -> int:
     """How often ``permute: cyclic`` asks a question: once a choice; once where choices or answer are broken."""
-    choices, answer = question.get("choices"), question.get("answer")
+    choices, answer = question.get("choices") or (), question.get("answer")
     good = isinstance(choices, list) and type(answer) is int and 0 <= answer < len(choices) <= len(LETTERS)
     return len(choices) if good else 1
 
@@ -212,7 +213,7 @@ def version_of(question: dict) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _spans(spans: object) -> object:
+def _spans(spans: Any) -> Any:
     """Spans by their numbers alone: other keys say nothing about the audio, and 1 is 1.0."""
     try:
         return [[float(span["start"]), float(span["duration"])] for span in spans]

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from speechprune.common.reading import read_yaml
 from speechprune.common.registry import lookup
@@ -110,7 +111,8 @@ class DecodeConfig:
 
     def changed(self, **settings: str) -> DecodeConfig:
         """The same with fields of ``System``, such as permute or mode, set for all systems."""
-        systems = tuple(dataclasses.replace(system, **settings) for system in self.systems)
+        fields: dict[str, Any] = dict(settings)
+        systems = tuple(dataclasses.replace(system, **fields) for system in self.systems)
         return dataclasses.replace(self, systems=systems, settings=self.settings | settings)
 
     @property

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from speechprune.common.rooms import beside_run_sh
 from speechprune.models.base import Prompt
 
 if TYPE_CHECKING:
     from speechprune.models.base import SpeechLLM
 
+__path__ += beside_run_sh(__name__)
 __all__ = ["Prompt", "SpeechLLM"]
 
 

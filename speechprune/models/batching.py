@@ -74,7 +74,7 @@ def check_length(name: str, audio: int, text: int, limit: int, places: int | Non
 
 def position_ids(prompt: Prompt, tokens: int, index: Tensor | None, total: int | None) -> Tensor:
     """(W,) int64 of a row of ``tokens`` audio tokens: counted anew, or, with ``index``, as among ``total`` tokens."""
-    if index is None:
+    if index is None or total is None:
         return torch.arange(len(prompt.before) + tokens + len(prompt.after))
     if len(index) != tokens or (tokens and not 0 <= int(index.min()) <= int(index.max()) < total):
         raise ValueError(f"positions hold {len(index)} indices for {tokens} audio tokens, each to be below {total}")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel, ProcessorMixin
 
+from speechprune.common.extras import install
 from speechprune.common.files import shown
 from speechprune.models.folder import ModelFolder
 
@@ -54,7 +55,7 @@ class Placement:
 
 def _need(package: str, reason: str) -> None:
     if importlib.util.find_spec(package) is None:
-        raise ValueError(f"{reason} needs the package {package}; install it: pip install {package}")
+        raise ValueError(f"{reason} needs {package}: {install(package)}")
 
 
 def load_weights(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from speechprune.common.registry import lookup, subclasses
+from speechprune.common.rooms import beside_run_sh
 from speechprune.pruners.base import PAD, FirstLayer, PruneInputs, Pruner
 from speechprune.pruners.full import Full
 from speechprune.pruners.options import build
@@ -15,6 +16,7 @@ from speechprune.pruners.rac import RAC
 from speechprune.pruners.rap import RAP
 from speechprune.pruners.speechprune import SpeechPrune
 
+__path__ += beside_run_sh(__name__)
 __all__ = [
     "PAD",
     "RAC",

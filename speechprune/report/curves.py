@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -168,7 +169,7 @@ def _line(axes: Axes, points: list[tuple], label: str, colour: str, marker: str,
     shares = [share for _, share, _ in points]
     low = [100 * max(0.0, share - bounds[0]) for _, share, bounds in points]
     high = [100 * max(0.0, bounds[1] - share) for _, share, bounds in points]
-    style = {"color": colour, "marker": marker, "markersize": 6, "linewidth": 1.4, "capsize": 2.5}
+    style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 6, "linewidth": 1.4, "capsize": 2.5}
     style["linestyle"] = line if len(points) > 1 else "none"
     axes.errorbar(
         [x for x, _, _ in points],

@@ -245,7 +245,7 @@ def _query_of(exp: Path, row: dict, model: SpeechLLM) -> str:
 
 def _asked(cuts: dict[str, MonoCut], row: dict, dump: Path) -> tuple[MonoCut, dict]:
     """The row's recording and question; ValueError where the dump does not have them."""
-    cut = cuts.get(row.get("recording"))
+    cut = cuts.get(row.get("recording", ""))
     questions = [] if cut is None else cut.custom.get("questions") or []
     question = next((question for question in questions if question.get("id") == row["id"]), None)
     if question is None:

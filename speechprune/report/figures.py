@@ -10,8 +10,10 @@ import logging
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import matplotlib
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -39,7 +41,7 @@ LEGEND_FIRST = ("Full", "Original", "Chance")
 ABLATION = ("full", "rap", "rac", "phase1", "phase2", "speechprune")
 DODGE = 0.06  # between methods, as a share of the step between rates: error bars stand side by side
 ACCURACY_LABEL = "Accuracy (%) with 95 % interval"
-GRID = {"color": "#E3E3E3", "linewidth": 0.8}
+GRID: dict[str, Any] = {"color": "#E3E3E3", "linewidth": 0.8}
 RC = {
     "font.size": 10,
     "axes.titlesize": 10,
@@ -114,11 +116,12 @@ def _draw_methods(axes: Axes, systems: list[dict], value: Value, titles: dict[st
         x = [rate + step * dodge(place, len(methods)) for rate, _, _ in points]
         y = [100 * share for _, share, _ in points]
         bars = None
-        if all(interval is not None for _, _, interval in points):
-            low = [100 * max(0.0, share - interval[0]) for _, share, interval in points]
-            high = [100 * max(0.0, interval[1] - share) for _, share, interval in points]
+        bounded = [(share, interval) for _, share, interval in points if interval is not None]
+        if len(bounded) == len(points):
+            low = [100 * max(0.0, share - interval[0]) for share, interval in bounded]
+            high = [100 * max(0.0, interval[1] - share) for share, interval in bounded]
             bars = [low, high]
-        style = {"color": colour, "marker": marker, "markersize": 6, "linewidth": 1.6, "capsize": 2.5}
+        style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 6, "linewidth": 1.6, "capsize": 2.5}
         style["linestyle"] = "-" if len(points) > 1 else "none"
         axes.errorbar(x, y, yerr=bars, elinewidth=1.1, label=title(name, titles), zorder=3, **style)
 
@@ -130,7 +133,12 @@ def _draw_references(
         for system in systems:
             drawn = value(system)
             if system["system"] == name and system["rate"] is None and drawn is not None:
-                level = {"color": colour, "linestyle": dashes, "linewidth": 1.2, "label": title(name, titles)}
+                level: dict[str, Any] = {
+                    "color": colour,
+                    "linestyle": dashes,
+                    "linewidth": 1.2,
+                    "label": title(name, titles),
+                }
                 axes.axhline(100 * drawn[0], zorder=2, **level)
     if chance is not None:
         axes.axhline(100 * chance, color=CHANCE[0], linestyle=CHANCE[1], linewidth=1.4, label="Chance", zorder=1)
@@ -149,12 +157,12 @@ def _finish(axes: Axes, systems: list[dict], heading: str) -> None:
 
 def add_legend(figure: Figure) -> None:
     """One legend for all axes, on the right of them; what methods are compared with stands first."""
-    entries = dict.fromkeys(LEGEND_FIRST)
+    entries: dict[str, Artist | None] = dict.fromkeys(LEGEND_FIRST)
     for axes in figure.axes:
         handles, labels = axes.get_legend_handles_labels()
         entries |= {label: entries.get(label) or handle for label, handle in zip(labels, handles, strict=True)}
-    entries = {label: handle for label, handle in entries.items() if handle is not None}
-    figure.legend(entries.values(), entries.keys(), loc="outside right center", frameon=False, handlelength=2.8)
+    drawn = {label: handle for label, handle in entries.items() if handle is not None}
+    figure.legend(drawn.values(), drawn.keys(), loc="outside right center", frameon=False, handlelength=2.8)
 
 
 def _figure(

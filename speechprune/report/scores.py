@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from types import UnionType
+from typing import Any
 
 from speechprune.common.files import shown
 from speechprune.common.reading import read_json
@@ -87,7 +88,7 @@ def read_scores(score_json: str | Path) -> dict:
     return document
 
 
-def _faults(value: object, shape: object, where: str) -> Iterator[str]:
+def _faults(value: Any, shape: Any, where: str) -> Iterator[str]:
     """What is wrong with each place that has not its shape, in the order of the shape."""
     if isinstance(shape, tuple):
         if value is not None:

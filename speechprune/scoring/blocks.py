@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from speechprune.common import markdown
@@ -62,7 +62,7 @@ class Table:
     """Cells of plain text under a header; the first column is a name, the others are numbers."""
 
     header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
 
     def without_empty_columns(self, *names: str) -> Table:
         """The table without those of the columns ``names`` that hold nothing but "-"."""

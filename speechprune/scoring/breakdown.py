@@ -6,11 +6,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from speechprune.common.files import Problem
 from speechprune.decoding.rows import questions_of
 from speechprune.prompts import LETTERS
-from speechprune.scoring.tally import by_system, fraction, interval, mean, question_scores
+from speechprune.scoring.tally import by_system, question_scores, scored
+
+if TYPE_CHECKING:
+    from lhotse import MonoCut
 
 POSITIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # edges, as shares of the recording
 SECONDS = (0.0, 30.0, 60.0, 90.0, 120.0, 180.0, math.inf)  # edges of durations
@@ -101,7 +105,7 @@ def read_asked(
     return found
 
 
-def _asked(cut: object, question: dict) -> Asked:
+def _asked(cut: MonoCut, question: dict) -> Asked:
     spans = question.get("evidence")
     position = None
     if spans:
@@ -138,8 +142,8 @@ def _by(
         bins = []
         for place in range(last + 1):
             inside = [share for name, share in scores.items() if places.get(name) == place]
-            if inside:
+            if both := scored(inside):
                 high = None if math.isinf(edges[place + 1]) else edges[place + 1]
-                bins.append(Bin(edges[place], high, len(inside), fraction(mean(inside)), interval(inside)))
+                bins.append(Bin(edges[place], high, len(inside), *both))
         parts.append(Breakdown(system, rate, bins))
     return parts

@@ -90,7 +90,7 @@ class Seconds:
     heard: float
     dropped: float
     truncated: float
-    ratio: float
+    ratio: float | None
 
 
 @dataclass(frozen=True)
@@ -182,8 +182,10 @@ def _seconds(rows: list[dict], whole: bool) -> Seconds | None:
     found = Listening.of(rows, whole)
     if not found.rows:
         return None
-    sums = (found.recordings, found.heard, found.dropped, found.truncated)
-    return Seconds(*(round(value, 3) for value in sums), fraction(found.ratio))
+    recordings, heard, dropped, truncated = (
+        round(value, 3) for value in (found.recordings, found.heard, found.dropped, found.truncated)
+    )
+    return Seconds(recordings, heard, dropped, truncated, fraction(found.ratio))
 
 
 def _is_unpruned(row: dict) -> bool:

@@ -32,10 +32,10 @@ def _comparisons(document: dict) -> Section | None:
     rows = []
     for system in systems:
         test = system.get("against")
-        cells = (title_in(document, system), rate_text(system["rate"]), percent(system["accuracy"]))
-        cells += (percent(system["balanced_accuracy"]),)
+        cells = (title_in(document, system), rate_text(system["rate"]))
+        accuracies = percent(system["accuracy"]), percent(system["balanced_accuracy"])
         tested = (test["n"], test["better"], test["worse"], _p(test["p"]), _p(test["p_holm"])) if test else ("-",) * 5
-        rows.append((*cells, *map(str, tested)))
+        rows.append((*cells, *accuracies, *map(str, tested)))
     header = ("System", "PR", "Accuracy %", "Balanced %", "Pairs", "Better", "Worse", "p", "p (Holm)")
     notes: list[Text] = [
         "Balanced: mean over the right letters of their accuracies; a constant letter gets 1 / letters."
@@ -74,8 +74,8 @@ def _rotations(document: dict) -> Section | None:
     for system in turned:
         found = system["rotations"]
         cells = (title_in(document, system), rate_text(system["rate"]), str(system["n"]), percent(system["accuracy"]))
-        cells += (percent(found["consistent"]), percent(found["letter_bias"]))
-        rows.append((*cells, *(percent(system["letters"].get(letter, 0.0)) for letter in letters)))
+        biases = percent(found["consistent"]), percent(found["letter_bias"])
+        rows.append((*cells, *biases, *(percent(system["letters"].get(letter, 0.0)) for letter in letters)))
     header = ("System", "PR", "n", "Accuracy %", "Consistent %", "Letter bias %", *(f"{name} %" for name in letters))
     notes: list[Text] = [
         (

@@ -15,7 +15,7 @@ from speechprune.decoding.hypotheses import choices_of
 from speechprune.decoding.rows import label
 from speechprune.prompts import LETTERS
 from speechprune.scoring.breakdown import Asked
-from speechprune.scoring.tally import DIGITS, answered, by_system, constant_letters, fraction, interval, mean
+from speechprune.scoring.tally import DIGITS, answered, by_system, constant_letters, scored
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class LetterPrior:
 
 def _guess(name: str, scores: Iterable[float]) -> list[Guess]:
     scores = list(scores)
-    return [Guess(name, len(scores), fraction(mean(scores)), interval(scores))] if scores else []
+    found = scored(scores)
+    return [Guess(name, len(scores), *found)] if found else []
 
 
 def constant_letter_guesses(rows: list[dict]) -> list[Guess]:
@@ -127,7 +128,7 @@ def letter_priors(rows: list[dict], audio: dict[str, str]) -> list[LetterPrior]:
                 rate,
                 audio[label(system, rate)],
                 {letter: round(predicted[letter] / predicted.total(), DIGITS) for letter in sorted(predicted)},
-                {letter: fraction(mean(values)) for letter, values in sorted(shares.items())},
+                {letter: round(sum(values) / len(values), DIGITS) for letter, values in sorted(shares.items())},
             )
         )
     return priors

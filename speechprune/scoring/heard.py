@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from speechprune.scoring.blocks import Notes, Section, Table
+from speechprune.scoring.blocks import Notes, Section, Table, Text
 from speechprune.scoring.cells import percent, rate_text
 from speechprune.scoring.titles import title
 
@@ -23,7 +23,7 @@ def heard_sections(document: dict) -> list[Section]:
     if not rows:
         return []
     header = ("System", "PR", "Seconds", "Heard %", "Dropped %", "Truncated %", "Unparsed", "Errors")
-    notes = [
+    notes: list[Text] = [
         "Seconds: of the recordings, each once for every question (and rotation) that was answered.",
         "Heard: whose audio tokens were read. Dropped: left out by the pruner, or by the control. Truncated: beyond "
         "the model's ordinary input, where a system without a rate stops.",

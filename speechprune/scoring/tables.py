@@ -46,12 +46,28 @@ def results_table(document: dict) -> Table:
     """Every system of one experiment, in Table I's order of rows, then the best constant letter."""
     mark = printed_mark(document)
     theirs, by_recording = (f"Accuracy {mark}", f"Hard {mark}"), "95 % CI by recording"
-    header = ("System", "PR", "Tokens", "n", "Accuracy %", "95 % CI", by_recording, theirs[0], "Hard n", "Hard %")
+    header: tuple[str, ...] = (
+        "System",
+        "PR",
+        "Tokens",
+        "n",
+        "Accuracy %",
+        "95 % CI",
+        by_recording,
+        theirs[0],
+        "Hard n",
+        "Hard %",
+    )
     header += (theirs[1], "Evidence recall %", "Evidence precision %", "Unparsed", "Errors")
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for system in document["systems"]:
         accuracy, hard = _printed(document, system)
-        cells = (title_in(document, system), rate_text(system["rate"]), dash(system["tokens"]), str(system["n"]))
+        cells: tuple[str, ...] = (
+            title_in(document, system),
+            rate_text(system["rate"]),
+            dash(system["tokens"]),
+            str(system["n"]),
+        )
         cells += (percent(system["accuracy"]), percent_range(system["ci95"]))
         cells += (percent_range(system.get("ci95_recording")), accuracy, str(system["hard"]["n"]))
         cells += (percent(system["hard"]["accuracy"]), hard, percent(system["evidence_recall"]))
@@ -79,7 +95,8 @@ def _printed(document: dict, system: dict) -> tuple[str, str]:
     if found is None or model is None:
         return "-", "-"
     key = system["system"], system["rate"]
-    return tuple(figures.get(model, {}).get(key, "-") for figures in (found.accuracy, found.hard))
+    accuracy, hard = (figures.get(model, {}).get(key, "-") for figures in (found.accuracy, found.hard))
+    return accuracy, hard
 
 
 def table_one(*documents: dict) -> Table:
@@ -170,7 +187,7 @@ def _order_two(key: tuple[str, float | None]) -> tuple[int, float]:
 
 def _cells_two(document: dict | None, printed: dict[str, Figures], name: str, rate: float | None) -> tuple[str, ...]:
     system = document and _find(document, name, rate)
-    if not system:
+    if document is None or not system:
         return ("-",) * 4
     theirs = printed.get(family(document["model"], list(printed)) or "", {}).get((name, rate), "-")
     return (str(system["n"]), percent(system["accuracy"]), percent_range(system["ci95"]), theirs)

@@ -44,6 +44,12 @@ def interval(scores: Iterable[float]) -> tuple[float, float] | None:
     return rounded(wilson(sum(scores), len(scores))) if scores else None
 
 
+def scored(scores: list[float]) -> tuple[float, tuple[float, float]] | None:
+    """(mean, ``interval``) of scores in [0, 1], to the digits of score.json; None of nothing."""
+    bounds = interval(scores)
+    return None if bounds is None else (round(sum(scores) / len(scores), DIGITS), bounds)
+
+
 def rounded(bounds: tuple[float, float] | None) -> tuple[float, float] | None:
     """An interval to the digits of score.json."""
     return None if bounds is None else (round(bounds[0], DIGITS), round(bounds[1], DIGITS))
@@ -153,7 +159,7 @@ def constant_letters(rows: list[dict]) -> dict[str, dict[str, float]]:
 
 def constant_letter(rows: list[dict]) -> dict[str, str | float]:
     """What the best constant answer scores: {"letter", "accuracy"} over the distinct questions; ties to the first."""
-    means = {letter: fraction(mean(scores.values())) for letter, scores in constant_letters(rows).items()}
+    means = {letter: round(sum(s.values()) / len(s), DIGITS) for letter, s in constant_letters(rows).items()}
     letter = min(means, key=lambda name: (-means[name], name), default="A")
     return {"letter": letter, "accuracy": means.get(letter, 0.0)}
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from functools import cache
 
 from speechprune.common.registry import lookup, subclasses
+from speechprune.common.rooms import beside_run_sh
 from speechprune.tts.base import TTSEngine, Utterance, Voice, Word
 
+__path__ += beside_run_sh(__name__)
 __all__ = ["TTSEngine", "Utterance", "Voice", "Word", "get_engine"]
 
 

@@ -96,33 +96,35 @@ class Espeak(TTSEngine):
             raise ValueError(f"espeak has no voice {voice!r}; names look like {_LANGUAGE}+f2, see Espeak().voices()")
         # Oscillator phases and noise live in static variables that no call resets: only a fresh copy of the library
         # speaks the same text the same way twice (5 ms).
-        self._load()
-        if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
+        library = self._load()
+        if library.espeak_SetVoiceByName(voice.encode()) != 0:
             raise RuntimeError(f"espeak-ng did not load its voice {voice!r}; reinstall espeakng-loader")
-        self._library.espeak_SetParameter(_RATE, rate, 0)
-        self._library.espeak_SetParameter(_PITCH, pitch, 0)
+        library.espeak_SetParameter(_RATE, rate, 0)
+        library.espeak_SetParameter(_PITCH, pitch, 0)
         self._chunks, self._word_events, self._pauses = [], [], []
         line = " ".join(words).encode()
-        self._library.espeak_Synth(line, len(line) + 1, 0, 1, 0, _UTF8, None, None)
-        self._library.espeak_Synchronize()
+        library.espeak_Synth(line, len(line) + 1, 0, 1, 0, _UTF8, None, None)
+        library.espeak_Synchronize()
         samples = np.concatenate(self._chunks).astype(np.float32) / 32768
         loud = np.flatnonzero(np.abs(samples) > _SPEECH_FLOOR)
         end = int(loud[-1]) + 1 if len(loud) else len(samples)
         samples = samples[: end + int(_TAIL_SECONDS * self.sampling_rate)]
         return Utterance(samples, self.sampling_rate, tuple(self._align(words, end)))
 
-    def _load(self) -> None:
+    def _load(self) -> ctypes.CDLL:
+        """A fresh copy of the library, started, in the place of the last one."""
         if Espeak._library is not None:
             Espeak._library.espeak_Terminate()
             _ctypes.dlclose(Espeak._library._handle)
-        Espeak._library = ctypes.CDLL(espeakng_loader.get_library_path())
+        library = Espeak._library = ctypes.CDLL(espeakng_loader.get_library_path())
         data = espeakng_loader.get_data_path().encode()
-        self.sampling_rate = self._library.espeak_Initialize(_SYNCHRONOUS, 0, data, _PHONEME_EVENTS)
+        self.sampling_rate = library.espeak_Initialize(_SYNCHRONOUS, 0, data, _PHONEME_EVENTS)
         if self.sampling_rate <= 0:
             raise RuntimeError(f"espeak-ng did not start with its data in {data.decode()}; reinstall espeakng-loader")
-        self._library.espeak_SetSynthCallback(self._callback)
-        self._library.espeak_ng_SetRandSeed(ctypes.c_long(1))
+        library.espeak_SetSynthCallback(self._callback)
+        library.espeak_ng_SetRandSeed(ctypes.c_long(1))
         ctypes.CDLL(None).srand(1)  # the Klatt voices draw their breath from the C library's rand()
+        return library
 
     def _receive(self, wav, count: int, events) -> int:
         if count > 0:

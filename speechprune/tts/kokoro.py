@@ -41,13 +41,11 @@ class Kokoro(TTSEngine):
             weights: a folder with the export (``*.onnx``) and its voices (``voices*.bin`` or ``.npz``); if not given,
                 the published files are fetched once (120 MB) and checked.
         Raises:
-            ValueError: the packages are missing. FileNotFoundError: the folder lacks a part.
+            ModuleNotFoundError: the packages are missing. FileNotFoundError: the folder lacks a part.
         """
-        try:
-            import kokoro_onnx
-            import onnxruntime
-        except ImportError as error:
-            raise ValueError(f"--tts kokoro needs {error.name}: pip install 'speechprune[tts]'") from error
+        import kokoro_onnx
+        import onnxruntime
+
         model, voices = _published() if weights is None else _in_folder(Path(weights).expanduser())
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", 0))  # 0: all cores

@@ -34,6 +34,6 @@ def test_decode_says_how_many_choices_there_are(tmp_path):
     run(dump, tmp_path / "exp", config, model)
     path = tmp_path / "exp/original/hyp.1.jsonl"
     lines = path.read_text().splitlines(keepends=True)
-    assert missing_questions(read_hypotheses(tmp_path / "exp", [])) == {}
+    assert missing_questions(read_hypotheses(tmp_path / "exp", []).rows) == {}
     path.write_text("".join(lines[:1] + lines[2:]))
-    assert missing_questions(read_hypotheses(tmp_path / "exp", [])) == {"original": 1}
+    assert missing_questions(read_hypotheses(tmp_path / "exp", []).rows) == {"original": 1}

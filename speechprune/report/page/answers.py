@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def answer(row: dict, choices: int, masks: Masks) -> dict:
     }
 
 
-def probabilities(logprobs: Sequence[object] | None, rotation: int, choices: int) -> list[float] | None:
+def probabilities(logprobs: Sequence[Any] | None, rotation: int, choices: int) -> list[float] | None:
     """Softmax over the letters, in the order of the cut's choices; None where there are no numbers to take it of."""
     if logprobs is None or len(logprobs) != choices:
         return None

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from speechprune.common.files import Problem
 from speechprune.decoding.rows import label
@@ -100,7 +100,7 @@ def explore(rows: list[dict], cuts: str | Path, recordings: int, titles: Mapping
         for row in group:
             given[row["id"]][place].append(row)
     masks, sounds = Masks(), _Sounds(recordings * SECONDS_EACH)
-    data = {
+    data: dict[str, Any] = {
         "systems": [_system(*key, titles) for key in groups],
         "chosen": _most_telling(list(groups)),
         "recordings": [_recording(cut, sounds) for cut in chosen],

@@ -33,7 +33,7 @@ def choose_recordings(
         fifth, owner = _fifth(question.position), owners[name]
         ranked[fifth][owner] = max(_disagreement(right[name]), ranked[fifth].get(owner, 0.0))
     queues = [
-        iter(sorted(ranked[fifth], key=lambda owner, seen=ranked[fifth]: (-seen[owner], owner)))
+        iter([owner for _, owner in sorted((-share, owner) for owner, share in ranked[fifth].items())])
         for fifth in sorted(ranked)
     ]
     chosen: dict[str, None] = {}

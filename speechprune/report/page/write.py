@@ -97,7 +97,7 @@ class Picture:
     @property
     def wide(self) -> bool:
         """Whether it has several panels side by side, so that half a page is too narrow."""
-        return self.width is not None and self.width > 2 * self.height
+        return self.width is not None and self.height is not None and self.width > 2 * self.height
 
 
 def embedded_figures(folder: Path) -> list[Picture]:

@@ -31,9 +31,9 @@ The delta is Apache-2.0, as speechprune is. Whisper is under the MIT License, Co
 passes on a composed folder passes that notice on with it, and the licence of the LLM.
 """
 
-_UNREAD = """**The LLM has not learnt to read audio tokens.** They lie on its own embeddings of the pieces that are spoken,
-several to a word, as no text ever was: expect answers at chance. Alignment can go on from this delta (`--from-delta`);
-reading (stage 3) is missing.
+_UNREAD = """**The LLM has not learnt to read audio tokens.** They lie on its own embeddings of what is spoken, several
+for each word, as no text ever was: expect answers at chance. Alignment can go on from here (`--from-delta`); reading
+(stage 3) is missing.
 
 """
 

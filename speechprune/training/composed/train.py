@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import logging
 import shutil
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, WhisperFeatureExtractor
 
+from speechprune.common.extras import require
 from speechprune.common.files import Shard
 from speechprune.common.reading import read_json
 from speechprune.models.loading import pick_device
@@ -44,7 +44,7 @@ from speechprune.training.parts import keep_settings, run_part
 from speechprune.tts import get_engine
 
 PARTS = ("text", "speech", "align", "read", "export")
-_PACKAGES = ("jiwer", "peft", "wordfreq")
+_MODULES = ("jiwer", "wordfreq", "peft")  # before hours of work, not in the midst of it
 
 
 class Composer:
@@ -70,8 +70,8 @@ class Composer:
         device: str = "auto",
         start: Path | None = None,
     ) -> None:
-        if missing := [name for name in _PACKAGES if importlib.util.find_spec(name) is None]:
-            raise ValueError(f"training needs {', '.join(missing)}: pip install 'speechprune[compose]'")
+        for module in _MODULES:
+            require(module)
         self.config, self.out = config, Path(out)
         self._names = {"encoder": encoder, "llm": llm}
         self._encoder, self._llm = parts.open_encoder(encoder), parts.open_llm(llm)

@@ -68,7 +68,7 @@ def simulated(
     dialogues: Sequence[Labelled], table: Tensor, sentences: tuple[int, int], share: float, rng: np.random.Generator
 ) -> Context:
     """A context from text alone: some sentences of a dialogue, thinned to about ``share``."""
-    labelled = some_sentences(dialogues[rng.integers(len(dialogues))], int(rng.integers(*sentences)), rng)
+    labelled = some_sentences(dialogues[int(rng.integers(len(dialogues)))], int(rng.integers(*sentences)), rng)
     keep = thinned(len(labelled.pieces), min(1.0, share * rng.uniform(0.6, 2.0)), rng)
     labelled = sub_context(labelled, keep)
     return Context(labelled, simulate_states(labelled.pieces, table, rng), keep if rng.random() < 0.5 else None)

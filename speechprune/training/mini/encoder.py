@@ -222,7 +222,7 @@ def project_windows(config: EncoderConfig, table: Tensor, weights: Path, feature
     encoder.load_state_dict(load_file(weights))
     mel, labels = (np.load(features / f"{name}.npy", mmap_mode="r") for name in ("mel", "labels"))
     states = np.zeros((len(mel), WINDOW, table.shape[1]), np.float16)
-    right = total = 0
+    right = total = 0.0
     for i in trange(0, len(mel), 8, desc="audio tokens", unit="batch"):
         y = torch.from_numpy(np.array(labels[i : i + 8])).long()
         z = encoder(torch.from_numpy(np.array(mel[i : i + 8])).float(), 0, (y != IGNORED).repeat_interleave(2, 1))

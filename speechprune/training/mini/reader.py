@@ -144,7 +144,7 @@ class Packer:
         def token_at(char: int) -> int:
             return next(i for i, end in enumerate(ends) if end > char)
 
-        marks = {"keywords": [token_at(text.index(w)) for w in q["keywords"]], "choices": []}
+        marks: dict[str, list] = {"keywords": [token_at(text.index(w)) for w in q["keywords"]], "choices": []}
         if not is_open:
             for letter, choice in zip(letters(len(q["choices"])), q["choices"], strict=True):
                 line = text.index(f"\n{letter}. ")

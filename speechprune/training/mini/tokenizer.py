@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
@@ -37,7 +38,7 @@ def train_sentencepiece(texts: Iterable[str], model_file: Path, vocab_size: int)
     # Every word a few times, however rare, so that the merges reach whole words where the budget allows.
     lines = [word for word, n in sorted(counts.items()) if word for _ in range(4 + min(n, 40))]
     model_file.parent.mkdir(parents=True, exist_ok=True)
-    options = {
+    options: dict[str, Any] = {
         "model_type": "bpe",
         "normalization_rule_name": "nmt_nfkc_cf",
         "character_coverage": 1.0,

@@ -69,7 +69,7 @@ def _real_batches(
     for number in range(steps):
         whole = rng.random() < shares[number >= steps * 0.3]
         chosen = rng.integers(len(recordings), size=1 if whole else 3)
-        contexts = [real(*recordings[i], whole, rng) for i in chosen]
+        contexts = [real(labelled, states, whole, rng) for labelled, states in (recordings[i] for i in chosen)]
         yield packer.pack([c for c in contexts if len(c.states)], rng, gap=0 if whole else 1500)
 
 
@@ -147,7 +147,7 @@ class MiniTrainer:
         tokenizer, table, config = self._processor.tokenizer, self._table, self.config.reader
         dialogues = self._labels("train_text", tokenizer)
         packer, reader = Packer(tokenizer, table), self._new_reader(tokenizer)
-        figures = {}
+        figures: dict[str, float] = {}
         for number, steps in enumerate(config.simulated_steps):
             weights = self.out / f"reader_simulated{number}.safetensors"
             if weights.is_file():
@@ -197,9 +197,10 @@ class MiniTrainer:
     @torch.inference_mode()
     def _accuracy(self, reader: Reader, packer: Packer, recordings: list[tuple[Labelled, np.ndarray]]) -> dict:
         """Accuracy over whole recordings, choices given and not."""
-        rng, right = np.random.default_rng(0), {True: [], False: []}
-        for recording in tqdm(recordings, "dev", unit="rec"):
-            batch = packer.pack([real(*recording, True, rng)], rng, gap=0)
+        rng = np.random.default_rng(0)
+        right: dict[bool, list[bool]] = {True: [], False: []}
+        for labelled, states in tqdm(recordings, "dev", unit="rec"):
+            batch = packer.pack([real(labelled, states, True, rng)], rng, gap=0)
             if batch is None:
                 continue
             for kind, ok in zip(batch.is_letter, reader(batch).argmax(-1) == torch.tensor(batch.targets), strict=True):

@@ -1,45 +1,4 @@
-#!/usr/bin/env bash
-# Begins a recipe: recipes/NAME.py, which works as it is on the format that docs/adding-a-corpus.md describes, and
-# egs/NAME. Nothing that is there is overwritten.
-set -euo pipefail
-
-top=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-name=${1:-}
-if (($# != 1)) || [[ $name == -* ]]; then
-  echo "Usage: ${0##*/} NAME, such as: ${0##*/} my_talks" >&2
-  exit 2
-fi
-if [[ ! $name =~ ^[a-z][a-z0-9_]*$ ]]; then
-  printf '%s: %q is no name of a corpus; use small letters, digits and _\n' "${0##*/}" "$name" >&2
-  exit 2
-fi
-module=$top/recipes/$name.py
-folder=$top/egs/$name
-for path in "$module" "$folder"; do
-  if [[ -e $path ]]; then
-    echo "${0##*/}: $path is there already; choose another name, or remove it first" >&2
-    exit 1
-  fi
-done
-
-mkdir -p "$folder/conf"
-cp "$top/egs/spiral/conf/decode.yaml" "$folder/conf/decode.yaml"
-cat >"$folder/run.sh" <<END
-#!/usr/bin/env bash
-# $name: one line about the corpus. \`./run.sh --help\` explains.
-set -euo pipefail
-CDPATH='' cd -- "\$(dirname -- "\${BASH_SOURCE[0]}")"
-
-exec ../../local/sir.sh \\
-  --corpus $name \\
-  --sets test \\
-  --model mini \\
-  "\$@"
-END
-chmod +x "$folder/run.sh"
-
-cat >"$module" <<END
-"""$name: what the corpus is, in one line.
+"""template: what the corpus is, in one line.
 
 Source: where it comes from; its licence; its paper. How many recordings and questions.
 """
@@ -57,12 +16,12 @@ from speechprune.data.building import Item, build_cuts, file_state, open_recordi
 from speechprune.data.choices import answer_index, split_choices
 
 
-def download_$name(
+def download_template(
     target_dir: Path,
     sets: Sequence[str] = ("test",),
     nj: int = 1,
 ) -> Path:
-    """Say where the corpus comes from: it cannot be fetched by a program. (\`\`speechprune.common.download\`\` helps.)
+    """Say where the corpus comes from: it cannot be fetched by a program. (``speechprune.common.download`` helps.)
 
     Raises:
         ValueError: it is not there; the message says what to put where.
@@ -73,12 +32,12 @@ def download_$name(
     return Path(target_dir)
 
 
-def prepare_$name(
+def prepare_template(
     corpus_dir: Path,
     output_dir: Path,
     sets: Sequence[str] = ("test",),
 ) -> dict[str, CutSet]:
-    """Turn the corpus into validated cuts, \`\`output_dir/<set>/cuts.jsonl.gz\`\`; rows that are broken are left out.
+    """Turn the corpus into validated cuts, ``output_dir/<set>/cuts.jsonl.gz``; rows that are broken are left out.
 
     Raises:
         FileNotFoundError: a set is not there. ValueError: a set has not one usable row.
@@ -124,5 +83,3 @@ def _cut(row: dict, name: str, wavs: Path) -> MonoCut:
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise ValueError(f"the row is not as expected: {type(error).__name__}: {error}") from error
     return MonoCut(name, 0.0, recording.duration, 0, sentences, recording=recording, custom={"questions": questions})
-END
-echo "Made recipes/$name.py and egs/$name. What to do next stands in docs/adding-a-corpus.md."

@@ -1,0 +1,30 @@
+"""Where the rooms beside the library stand, and those that a user adds beside a run.sh."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import speechprune
+
+
+def room(name: str) -> Path:
+    """The folder ``recipes``, ``local``, ``utils`` or ``egs``: of the checkout, or of the installed package."""
+    places = [Path(place) / name for place in reversed(speechprune.__path__)]  # a checkout's top comes last there
+    for place in places:
+        if place.is_dir():
+            return place
+    raise FileNotFoundError(f"speechprune is not installed whole: {places[-1]} is missing; install it again")
+
+
+def beside_run_sh(package: str) -> list[str]:
+    """What to add to a package's ``__path__``: the folder of its name beside the run.sh of the current directory.
+
+    So corpora, pruners, models and synthesisers of a user's own are found without a checkout: ``pruners/`` beside
+    ``run.sh`` is a part of ``speechprune.pruners``. Where there is no run.sh nothing is.
+    """
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # somebody removed it
+        return []
+    folder = here / package.rpartition(".")[2]
+    return [str(folder)] if (here / "run.sh").is_file() and folder.is_dir() else []
