@@ -79,6 +79,7 @@ def write_dialogue(
         allowed: whether the fact (kind, noun, person, value) may be stated.
     """
     facts = _facts(rng, clusters, allowed)
+    sentences: list[tuple[str, int | None]]
     sentences = [(_hesitate(rng, fact.statement, 0.05), i) for i, fact in enumerate(facts)]
     taken = sum(map(estimate_seconds, (text for text, _ in sentences)))
     while taken < seconds:

@@ -29,9 +29,9 @@ def _build(kind: type, values: Any, where: str) -> Any:
         raise ValueError(f"{where}: unknown option {unknown[0]!r}; choose from: {', '.join(known)}")
     built = {}
     for name, value in values.items():
-        default = known[name].default_factory() if known[name].default is dataclasses.MISSING else None
-        nested = dataclasses.is_dataclass(default)
-        built[name] = _build(type(default), value, f"{where}: {name}") if nested else _plain(value)
+        nested = known[name].default_factory
+        plain = nested is dataclasses.MISSING
+        built[name] = _plain(value) if plain else _build(type(nested()), value, f"{where}: {name}")
     return kind(**built)
 
 

@@ -132,7 +132,9 @@ def test_alignment_goes_on_from_a_delta(made):
         torch.testing.assert_close(ours[name], tensor, atol=0.02, rtol=0.02)  # 8 bits
     wide = replace(CONFIG, align=replace(CONFIG.align, new_layers=2))
     with pytest.raises(ValueError, match=r"delta: its layers are {'new_layers': 1}, the configuration says"):
-        composer(made, wide, "wide", made / "out/delta")._go_on(None, *load_llm(open_llm(made / "tiny-llama")))
+        composer(made, wide, "wide", made / "out/delta")._go_on(
+            made / "out/delta", None, *load_llm(open_llm(made / "tiny-llama"))
+        )
 
 
 def test_eight_bits_cost_half_a_step_of_the_largest_weight_of_a_row():

@@ -49,6 +49,10 @@ def label_rows(rows: Sequence[Row], labeller: Labeller) -> list[Labelled]:
 class Table(nn.Module):
     """The LLM's embeddings as the targets: their mean, what is left of each, and its usual length."""
 
+    mean: Tensor
+    unit: Tensor
+    norm: Tensor
+
     def __init__(self, embeddings: Tensor) -> None:
         super().__init__()
         mean = embeddings.float().mean(0)

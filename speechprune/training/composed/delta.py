@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, WhisperFeatureExtractor
+from torch import Tensor
+from transformers import AudioFlamingo3Encoder, PreTrainedModel, PreTrainedTokenizerBase, WhisperFeatureExtractor
 
 from speechprune.common.files import atomic_write
 from speechprune.common.reading import read_json
@@ -143,7 +143,7 @@ def _read(delta: Path, kind: str) -> dict[str, Tensor]:
     return {name.removeprefix(kind): tensor for name, tensor in tensors.items() if name.startswith(kind)}
 
 
-def new_upper(tower: nn.Module, unfrozen: int, new_layers: int, dim: int) -> Upper:
+def new_upper(tower: AudioFlamingo3Encoder, unfrozen: int, new_layers: int, dim: int) -> Upper:
     """The part of ``tower`` that is trained: its last ``unfrozen`` layers and the new ones."""
     return Upper(tower, len(tower.layers) - new_layers - unfrozen, dim)
 

@@ -116,7 +116,7 @@ def load_llm(folder: ModelFolder) -> tuple[PreTrainedModel, PreTrainedTokenizerB
 
 def describe_encoder(folder: ModelFolder, encoder: nn.Module) -> Part:
     sizes = {name: folder.config[name] for name in _ENCODER_SIZES}
-    return Part(_short(folder), folder.model_type, sizes, "", _digest_weights(encoder))
+    return Part(_short(folder), folder.model_type or "", sizes, "", _digest_weights(encoder))
 
 
 def describe_llm(folder: ModelFolder, llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Part:

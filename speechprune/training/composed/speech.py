@@ -102,7 +102,8 @@ class Studio:
             (voice, rng.randint(140, 200), rng.randint(30, 70), rng.uniform(0.3, 1.0))
             for voice in _draw(rng, self._voices, speakers)
         ]
-        chunks, words = [np.zeros(int(rng.uniform(0, 0.5) * SAMPLING_RATE), np.float32)], []
+        chunks: list[np.ndarray] = [np.zeros(int(rng.uniform(0, 0.5) * SAMPLING_RATE), np.float32)]
+        words: list[tuple[str, float, float, int]] = []
         now = len(chunks[0])
         for number, (speaker, text) in enumerate(turns):
             voice, rate, pitch, gain = cast[speaker]

@@ -137,7 +137,8 @@ def read_rows(folder: Path, name: str, window_seconds: float) -> list[Row]:
         raise FileNotFoundError(f"{folder}: no states of the set {name!r}; make them first (stage 1)")
     rows = []
     for row in sorted(found, key=lambda row: row["number"]):
-        windows = [Window(*window, k * window_seconds) for k, window in enumerate(row["windows"])]
+        stored = enumerate(row["windows"])
+        windows = [Window(archive, key, count, k * window_seconds) for k, (archive, key, count) in stored]
         rows.append(Row(row["number"], row["duration"], row["words"], row["questions"], tuple(windows)))
     return rows
 

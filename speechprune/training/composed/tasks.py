@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
+from torch import Tensor
 
 from speechprune.prompts import format_question
 from speechprune.training.composed.labels import FRAME_RATE
@@ -89,9 +89,9 @@ class TaskMaker:
         return _task("question", row, start, start + seconds, inside, request, letter, letter=True)
 
 
-def thin(tokens: np.ndarray, rng: random.Random, keep: int) -> np.ndarray:
+def thin(tokens: Tensor, rng: random.Random, keep: int) -> Tensor:
     """``keep`` of the tokens (N, ..), drawn at random, in order."""
-    return tokens[np.sort(rng.sample(range(len(tokens)), keep))]
+    return tokens[sorted(rng.sample(range(len(tokens)), keep))]
 
 
 def _task(kind: str, row: Row, start: float, end: float, inside: list, request: str, answer: str, **more) -> Task:

@@ -69,7 +69,7 @@ class RandomWords:
         return " ".join(words)
 
     def _draw(self, rng: random.Random) -> str:
-        place = np.searchsorted(self._cumulative, rng.random())
+        place = int(np.searchsorted(self._cumulative, rng.random()))
         return self._words[min(place, len(self._words) - 1)]
 
 

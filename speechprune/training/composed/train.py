@@ -166,7 +166,7 @@ class Composer:
             steps = max(1, round(config.passes * hours * 3600 / (config.batch * config.crop_seconds)))
             upper, out = self._new_upper(len(table.mean)), folder / f"{share:g}.safetensors"
             if self._start:
-                self._go_on(upper, llm, tokenizer)
+                self._go_on(self._start, upper, llm, tokenizer)
             if out.is_file():
                 upper.load_state_dict(load_file(out))
             else:
@@ -179,13 +179,13 @@ class Composer:
             write_points(folder, points)
         return {"frame_accuracy": points[-1]["speech"], "hours": points[-1]["hours"]}
 
-    def _go_on(self, upper: Upper, llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Make ``upper`` that of the delta to start from. ValueError where it has other layers."""
-        facts = read_facts(self._start, self._encoder, self._llm, llm, tokenizer)
+    def _go_on(self, start: Path, upper: Upper, llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Make ``upper`` that of the delta ``start``. ValueError where it has other layers."""
+        facts = read_facts(start, self._encoder, self._llm, llm, tokenizer)
         wanted = {"unfrozen": self.config.speech.unfrozen, "new_layers": self.config.align.new_layers}
         if different := {key: facts[key] for key, value in wanted.items() if facts[key] != value}:
-            raise ValueError(f"{self._start}: its layers are {different}, the configuration says {wanted}; change that")
-        put_back(upper, read_upper(self._start), facts)
+            raise ValueError(f"{start}: its layers are {different}, the configuration says {wanted}; change that")
+        put_back(upper, read_upper(start), facts)
 
     def _table(self, llm: PreTrainedModel) -> align.Table:
         with torch.no_grad():  # as the LLM's layers see them: some LLMs scale their embeddings
@@ -219,7 +219,7 @@ class Composer:
         fresh = self._new_upper(llm.get_input_embeddings().weight.shape[1])
         updates = self.out / "lora.safetensors"
         trained, before = load_file(self._aligned), known(fresh, self.config.align.new_layers)
-        facts = {
+        facts: dict = {
             "encoder": parts.describe_encoder(self._encoder, build_tower(self._encoder.path, 0)),
             "llm": parts.describe_llm(self._llm, llm, tokenizer),
             "unfrozen": self.config.speech.unfrozen,
