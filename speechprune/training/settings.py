@@ -30,8 +30,10 @@ def _build(kind: type, values: Any, where: str) -> Any:
     built = {}
     for name, value in values.items():
         nested = known[name].default_factory
-        plain = nested is dataclasses.MISSING
-        built[name] = _plain(value) if plain else _build(type(nested()), value, f"{where}: {name}")
+        if nested is dataclasses.MISSING:
+            built[name] = _plain(value)
+        else:
+            built[name] = _build(type(nested()), value, f"{where}: {name}")
     return kind(**built)
 
 
