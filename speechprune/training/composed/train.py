@@ -177,7 +177,9 @@ class Composer:
                 align.train(aligner, chosen, self._store, steps, self.config.seed, out, f"align, {hours:.1f} h")
             points.append({"hours": round(hours, 2), "steps": steps, **self._accuracy(upper, table, labeller)})
             write_points(folder, points)
-        return {"frame_accuracy": points[-1]["speech"], "hours": points[-1]["hours"]}
+        last = points[-1]
+        kept = {"hours": "hours", "steps": "steps", "frame_accuracy": "speech", "of_tokens": "tokens"}
+        return {name: last[key] for name, key in kept.items()}
 
     def _go_on(self, start: Path, upper: Upper, llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         """Make ``upper`` that of the delta ``start``. ValueError where it has other layers."""
