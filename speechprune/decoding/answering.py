@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from speechprune.decoding.oracle import Oracle
 from speechprune.decoding.systems import LEFT_OUT, System
 from speechprune.models import SpeechLLM
 from speechprune.prompts import check_question, query_text
-from speechprune.pruners import PAD, PruneInputs
+from speechprune.pruners import PAD, PruneInputs, Pruner
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +141,8 @@ class Answerer:
         failure = None
         try:
             inputs = self._inputs(recording, heard, systems[0], rows)
-            chosen = [rows.cpu() for rows in systems[0].pruner.select_each(inputs, budgets)]
+            pruner = cast(Pruner, systems[0].pruner)  # the oracle is consulted elsewhere
+            chosen = [rows.cpu() for rows in pruner.select_each(inputs, budgets)]
         except Exception as error:
             failure = explain(error)
         if failure is None:
@@ -162,14 +164,14 @@ class Answerer:
     def _consult(self, tokens: Tensor, replies: dict[System, list[Reply]]) -> None:
         """Tokens that the oracle chooses, for every reply of systems that differ in rate."""
         for system, rows in replies.items():
-            keep = self.model.budget(system.rate)
+            oracle, keep = cast(Oracle, system.pruner), self.model.budget(system.rate or 0.0)
             for reply in rows:
                 if reply.error is not None:
                     continue
                 try:
                     spans = reply.question.get("evidence") or []
                     evidence = evidence_mask(spans, len(tokens), self.model.frame_rate)
-                    reply.heard, reply.indices = tokens, system.pruner.select(evidence, keep)
+                    reply.heard, reply.indices = tokens, oracle.select(evidence, keep)
                 except Exception as error:
                     reply.error = explain(error)
 
@@ -221,10 +223,10 @@ class Answerer:
         """Fill in what the model says, in the mode and with the positions of ``system``."""
         waiting = [reply for reply in replies if reply.error is None]
         while waiting:
-            most, asked = self.batch_tokens, set()
+            most, asked = self.batch_tokens, set[int]()
             for batch in batches(waiting, most):
                 self._ask_batch(system, total, batch)
-                asked.update(map(id, batch))
+                asked |= set(map(id, batch))
                 if self.batch_tokens != most:  # memory was short: what is left goes into smaller batches
                     break
             waiting = [reply for reply in waiting if id(reply) not in asked]
@@ -257,7 +259,7 @@ class Answerer:
 
     def _attempt(self, system: System, total: int, batch: list[Reply]) -> tuple[str | None, bool]:
         """(what went wrong or None, whether for want of GPU memory). Nothing of a failed prefill stays alive."""
-        places = {}
+        places: dict[str, Any] = {}
         if system.positions == "original":
             places = {"positions": [reply.indices for reply in batch], "total": [total] * len(batch)}
         try:

@@ -28,9 +28,9 @@ def make_row(
         total: audio tokens of the recording; None where there are none.
     """
     answered, heard = reply.error is None, system.audio not in ("silence", "none")
-    recall, precision = _evidence_kept(reply, total, model.frame_rate) if answered and heard else (None, None)
-    rotation = {} if system.permute == "none" else {"rotation": reply.question["rotation"]}
-    text = {"reply": reply.text} if system.mode == "generate" else {}
+    recall, precision = _evidence_kept(reply, total or 0, model.frame_rate) if answered and heard else (None, None)
+    rotation: dict[str, Any] = {} if system.permute == "none" else {"rotation": reply.question["rotation"]}
+    text: dict[str, Any] = {"reply": reply.text} if system.mode == "generate" else {}
     if system.mode == "generate" and rotation:  # no log-probabilities tell how many rotations there are
         text |= {"choices": len(reply.question["choices"])} if answered else {}
     if system.mode == "cloze":
@@ -52,7 +52,7 @@ def make_row(
         "tokens": len(reply.indices) if answered else None,
         "total_tokens": total,
         "duration": _seconds(cut.duration),
-        "kept": pack_tokens(reply.indices, total) if answered and heard else None,
+        "kept": pack_tokens(reply.indices.numpy(), total or 0) if answered and heard else None,
         "evidence_recall": recall,
         "evidence_precision": precision,
         **rotation,
@@ -66,9 +66,9 @@ def make_row(
 
 def _prediction(reply: Reply) -> str | None:
     """The likeliest letter, or the one that a generated text names; None where it names none."""
-    if reply.text is None:
-        return LETTERS[max(range(len(reply.logprobs)), key=reply.logprobs.__getitem__)]
-    index = parse_choice(reply.text, reply.question["choices"])
+    if (values := reply.logprobs) is not None:
+        return LETTERS[max(range(len(values)), key=values.__getitem__)]
+    index = parse_choice(reply.text or "", reply.question["choices"])
     return None if index is None else LETTERS[index]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -202,9 +202,10 @@ def _rows(
     for permute in dict.fromkeys(system.permute for system in systems):
         group = [system for system in systems if system.permute == permute]
         asked = group[0].turned(questions)
-        if error is not None:
-            replies = [Reply(question, error=error) for question in asked]
-            pairs = ((system, replies) for system in group)
+        pairs: Iterable[tuple[System, list[Reply]]]
+        if tokens is None:
+            failed = [Reply(question, error=error) for question in asked]
+            pairs = [(system, failed) for system in group]
         else:
             pairs = answerer.answer(cut.id, tokens, asked, group)
         for system, replies in pairs:
