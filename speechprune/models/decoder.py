@@ -26,12 +26,18 @@ class DecoderLLM(ReadingLLM):
     ``window_seconds`` and ``window``.
     """
 
-    def encode_parts(self, windows: Iterable[np.ndarray]) -> Iterator[Tensor]:
+    def encode_parts(
+        self, windows: Iterable[np.ndarray], signals: dict[str, list[Tensor]] | None = None
+    ) -> Iterator[Tensor]:
         checked = self._checked(windows)
         first, states = 0, 0
         while batch := list(islice(checked, WINDOWS_PER_FORWARD)):
             with torch.inference_mode():
-                part = self._encode(batch, first).to(self.device)
+                part, told = (self._encode(batch, first), {}) if signals is None else self._encode_telling(batch, first)
+                part = part.to(self.device)
+            if signals is not None:
+                for name, values in told.items():
+                    signals.setdefault(name, []).append(values)
             first, states = first + len(batch), states + len(part)
             if len(part):
                 yield part
@@ -48,6 +54,10 @@ class DecoderLLM(ReadingLLM):
 
         Only the last window may be short.
         """
+
+    def _encode_telling(self, windows: list[np.ndarray], first: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """``_encode``, and {signal: (N,) float32} of ``signals``."""
+        return self._encode(windows, first), {}
 
     def _checked(self, windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """The windows that hold samples. The feature extractor would cut longer ones, and pad gaps into the time."""

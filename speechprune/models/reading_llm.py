@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -13,8 +13,9 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from speechprune.models.base import Prompt, SpeechLLM
 from speechprune.models.batching import Row, check_length, position_ids
+from speechprune.models.first_pass import PromptAttention
 from speechprune.models.folder import ModelFolder
-from speechprune.pruners.base import FirstLayer
+from speechprune.pruners import FirstLayer, FirstPass
 
 
 class ReadingLLM(SpeechLLM):
@@ -28,6 +29,7 @@ class ReadingLLM(SpeechLLM):
         self._decoder = model.get_decoder()
         self._text_config = model.config.get_text_config(decoder=True)
         self.device, self.dtype = model.device, model.dtype
+        self.layers = len(self._decoder.layers)
         self.max_positions = self._text_config.max_position_embeddings
         ends = model.generation_config.eos_token_id
         ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
@@ -53,6 +55,11 @@ class ReadingLLM(SpeechLLM):
             num_kv_heads=config.num_key_value_heads,
             rope_theta=rope.get(kinds[0], rope)["rope_theta"],
         )
+
+    def first_pass(self, prompts: Sequence[Prompt]) -> FirstPass:
+        new_cache = partial(DynamicCache, config=self._text_config)
+        rows = partial(self._rows, prompts=prompts, positions=None, total=None)
+        return PromptAttention(self._decoder, new_cache, rows, self._read_row)
 
     def _query_key(self, attention: nn.Module) -> tuple[tuple[Tensor, Tensor | None], ...]:
         """Weight and bias of the query projection, and of the key projection."""
@@ -105,6 +112,12 @@ class ReadingLLM(SpeechLLM):
         return self._decoder(
             **inputs, attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=cache is not None
         ).last_hidden_state
+
+    def _read_row(self, row: Row, cache: DynamicCache) -> Tensor:
+        """A single row, behind what ``cache`` holds."""
+        inputs, mask, places = self._pad([row])
+        seen = mask.new_ones(1, cache.get_seq_length())
+        return self._read(inputs, torch.cat([seen, mask], dim=1), places, cache)
 
     def _text_inputs(self, ids: Sequence[int] | Tensor) -> dict[str, Tensor]:
         """What the decoder is given at text tokens: tensors by argument name, each beginning with the shape of ids."""
