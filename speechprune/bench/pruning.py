@@ -15,8 +15,8 @@ from speechprune.bench.sizes import QUERY_TOKENS, SECONDS
 from speechprune.bench.timing import milliseconds, side_by_side
 from speechprune.common.defaults import TEXT_TOKENS
 from speechprune.common.markdown import aligned_table
+from speechprune.costs.audio_encoder import encoder_cost
 from speechprune.costs.count import recording, true_costs
-from speechprune.costs.encoder import encoder_cost
 from speechprune.costs.profiling import RATES
 from speechprune.pruners import FirstLayer, Phase1, PruneInputs, SpeechPrune
 

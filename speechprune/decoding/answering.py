@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from types import MappingProxyType
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from speechprune.decoding.oracle import Oracle
 from speechprune.decoding.systems import LEFT_OUT, System
 from speechprune.models import SpeechLLM
 from speechprune.prompts import check_question
-from speechprune.pruners import PAD, Merged
+from speechprune.pruners import PAD, Merged, Pruner
 
 log = logging.getLogger(__name__)
 
@@ -147,17 +148,18 @@ class Answerer:
         failure = None
         try:
             inputs = pruner_inputs(self.model, recording, heard, systems[0], rows, self._signals)
-            pruner = systems[0].pruner
-            chosen = pruner.merge_each(inputs, budgets) if pruner.merges else pruner.select_each(inputs, budgets)
+            pruner = cast(Pruner, systems[0].pruner)  # the oracle is consulted elsewhere
+            found = pruner.merge_each(inputs, budgets) if pruner.merges else pruner.select_each(inputs, budgets)
+            chosen: list[Merged | Tensor] = list(found)
         except Exception as error:
             failure = explain(error)
         if failure is None:
-            for system, found in zip(systems, chosen, strict=True):
-                index = (found.index if isinstance(found, Merged) else found).cpu()
+            for system, one in zip(systems, chosen, strict=True):
+                index = (one.index if isinstance(one, Merged) else one).cpu()
                 for number, part in enumerate(parts):
                     places, row = available[part[0]], index[number]
                     indices = places[row[row != PAD]]
-                    merging = Merging.of(found, number, places) if isinstance(found, Merged) else None
+                    merging = Merging.of(one, number, places) if isinstance(one, Merged) else None
                     for reply in (replies[system][k] for k in part):
                         reply.heard, reply.indices, reply.merging = heard, indices, merging
         elif len(systems) > 1:
@@ -173,14 +175,14 @@ class Answerer:
     def _consult(self, tokens: Tensor, replies: dict[System, list[Reply]]) -> None:
         """Tokens that the oracle chooses, for every reply of systems that differ in rate."""
         for system, rows in replies.items():
-            keep = self.model.budget(system.rate)
+            oracle, keep = cast(Oracle, system.pruner), self.model.budget(system.rate or 0.0)
             for reply in rows:
                 if reply.error is not None:
                     continue
                 try:
                     spans = reply.question.get("evidence") or []
                     evidence = evidence_mask(spans, len(tokens), self.model.frame_rate)
-                    reply.heard, reply.indices = tokens, system.pruner.select(evidence, keep)
+                    reply.heard, reply.indices = tokens, oracle.select(evidence, keep)
                 except Exception as error:
                     reply.error = explain(error)
 
@@ -209,10 +211,10 @@ class Answerer:
         """Fill in what the model says, in the mode and with the positions of ``system``."""
         waiting = [reply for reply in replies if reply.error is None]
         while waiting:
-            most, asked = self.batch_tokens, set()
+            most, asked = self.batch_tokens, set[int]()
             for batch in batches(waiting, most):
                 self._ask_batch(system, total, batch)
-                asked.update(map(id, batch))
+                asked |= set(map(id, batch))
                 if self.batch_tokens != most:  # memory was short: what is left goes into smaller batches
                     break
             waiting = [reply for reply in waiting if id(reply) not in asked]
@@ -245,7 +247,7 @@ class Answerer:
 
     def _attempt(self, system: System, total: int, batch: list[Reply]) -> tuple[str | None, bool]:
         """(what went wrong or None, whether for want of GPU memory). Nothing of a failed prefill stays alive."""
-        places = {}
+        places: dict[str, Any] = {}
         if system.positions == "original":
             places = {"positions": [reply.indices for reply in batch], "total": [total] * len(batch)}
         try:

@@ -52,9 +52,10 @@ class Reply:
     """
 
     question: dict
-    prompt: Prompt | None = None
-    heard: Tensor | None = None
-    indices: Tensor | None = None
+    # Not set where there is an error.
+    prompt: Prompt = None  # type: ignore[assignment]
+    heard: Tensor = None  # type: ignore[assignment]
+    indices: Tensor = None  # type: ignore[assignment]
     merging: Merging | None = None
     continuations: tuple[tuple[int, ...], ...] = ()
     logprobs: list[float] | None = None

@@ -20,7 +20,6 @@ class Oracle:
     title: ClassVar[str] = "Oracle"
     uses_query: ClassVar[bool] = False
     has_budget: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ()
 
     def select(self, evidence: Tensor, keep: int) -> Tensor:
         """Choose the tokens to keep.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ from speechprune.decoding.expected import expect
 from speechprune.decoding.folders import FolderOfRows, claim
 from speechprune.decoding.listening import Listening
 from speechprune.decoding.make_rows import make_row
+from speechprune.decoding.oracle import Oracle
 from speechprune.decoding.rows import UNVERIFIED, Left, Question, questions_of
 from speechprune.decoding.systems import DecodeConfig, System
 from speechprune.features.dump import check_model, load_states, read_dump
@@ -117,7 +118,8 @@ def decode(
     cuts = read_dump(dump, summary.problems, share)
     check_model(dump, model)
     for system in config.systems:
-        check_signals(system.pruner, model)
+        if not isinstance(system.pruner, Oracle):
+            check_signals(system.pruner, model)
         claim(exp / system.folder, system, model)
     folders = {s.folder: {"permute": s.permute, "mode": s.mode} for s in config.systems}
     questions = expect(exp, dump, config.identity, folders)
@@ -207,9 +209,10 @@ def _rows(
     for permute in dict.fromkeys(system.permute for system in systems):
         group = [system for system in systems if system.permute == permute]
         asked = group[0].turned(questions)
-        if error is not None:
-            replies = [Reply(question, error=error) for question in asked]
-            pairs = ((system, replies) for system in group)
+        pairs: Iterable[tuple[System, list[Reply]]]
+        if tokens is None:
+            failed = [Reply(question, error=error) for question in asked]
+            pairs = [(system, failed) for system in group]
         else:
             pairs = answerer.answer(cut.id, tokens, asked, group, signals)
         for system, replies in pairs:

@@ -106,7 +106,7 @@ class SpeechLLM(ABC):
                     llm = family.load(folder, placement)
                     llm.prompt("?", ["yes", "no"])  # a broken chat template is known before any work is done
                 return llm
-            if reason := family.refused.get(folder.model_type):
+            if reason := family.refused.get(folder.model_type or ""):
                 raise ValueError(f"{folder.name}: {folder.model_type} models cannot be pruned: {reason}")
         known = ", ".join(f"{name} (model_type {', '.join(cls.model_types)})" for name, cls in families.items())
         raise ValueError(f"{folder.name}: unknown model_type {folder.model_type!r}; families: {known}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +40,7 @@ def _open(mask: Tensor) -> Tensor:
     return mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
 
 
-def _received(module: nn.Module, frames: Tensor) -> Tensor:
+def _received(module: Any, frames: Tensor) -> Tensor:
     """(n,) float32 of one window's frames (n, E)."""
     q, k = (
         projection(frames).float().unflatten(-1, (module.num_heads, module.head_dim)).transpose(0, 1)

@@ -22,8 +22,8 @@ from speechprune.bench.sizes import PAPER_MS, qwen2_audio_7b
 from speechprune.bench.sweep import SYSTEMS, format_sweep, measure_sweep
 from speechprune.bench.timing import Machine, Times, milliseconds, side_by_side
 from speechprune.cli import main
+from speechprune.costs.audio_encoder import encoder_cost
 from speechprune.costs.count import count_parameters, pruner_flop, true_costs
-from speechprune.costs.encoder import encoder_cost
 from speechprune.costs.llm import decoder_shape
 from speechprune.data.cuts import write_cuts
 from speechprune.pruners import all_pruners

@@ -18,8 +18,8 @@ from speechprune.models import SpeechLLM
 from speechprune.prompts import format_question
 from speechprune.training.mini.config import EncoderConfig, ReaderConfig, TokenizerConfig, TrainConfig
 from speechprune.training.mini.contexts import Context, some_sentences, thinned
-from speechprune.training.mini.data import Labelled, label_cut
 from speechprune.training.mini.encoder import embedding_table
+from speechprune.training.mini.material import Labelled, label_cut
 from speechprune.training.mini.reader import Packer, Reader, build_reader
 from speechprune.training.mini.tokenizer import SILENCE, build_processor, train_sentencepiece
 from speechprune.training.mini.train import MiniTrainer

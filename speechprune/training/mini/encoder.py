@@ -21,7 +21,7 @@ from transformers import Qwen2AudioEncoderConfig
 from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncoder
 
 from speechprune.training.mini.config import EncoderConfig
-from speechprune.training.mini.data import IGNORED, MEL_FRAMES, WINDOW
+from speechprune.training.mini.material import IGNORED, MEL_FRAMES, WINDOW
 
 _SCALE = 14.0  # of the cosines in the softmax
 _POSITION_SCALE = 0.3

@@ -22,8 +22,8 @@ from speechprune.data.cuts import Problem, read_cuts
 from speechprune.prompts import format_question
 from speechprune.training.mini.config import TrainConfig
 from speechprune.training.mini.contexts import real, simulated
-from speechprune.training.mini.data import WINDOW, Labelled, label_cut, write_features
 from speechprune.training.mini.encoder import Encoder, embedding_table, project_windows, train_encoder
+from speechprune.training.mini.material import WINDOW, Labelled, label_cut, write_features
 from speechprune.training.mini.reader import Batch, Packer, Reader, build_reader, train_reader
 from speechprune.training.mini.tokenizer import AUDIO, build_processor, train_sentencepiece
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property, partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,17 +43,14 @@ class ReadingLLM(SpeechLLM):
 
     @cached_property
     def first_layer(self) -> FirstLayer:
-        projections = self._query_key(self._decoder.layers[0].self_attn)
-        (q_weight, q_bias), (k_weight, k_bias) = (
-            [None if tensor is None else tensor.to(self.device) for tensor in pair] for pair in projections
-        )
+        (q_weight, q_bias), (k_weight, k_bias) = self._query_key(self._decoder.layers[0].self_attn)
         config = self._text_config.per_layer_config[0]
         rope, kinds = config.rope_parameters, getattr(config, "layer_types", None) or [None]
         return FirstLayer(
-            q_weight,
-            k_weight,
-            q_bias=q_bias,
-            k_bias=k_bias,
+            q_weight.to(self.device),
+            k_weight.to(self.device),
+            q_bias=None if q_bias is None else q_bias.to(self.device),
+            k_bias=None if k_bias is None else k_bias.to(self.device),
             num_heads=config.num_attention_heads,
             num_kv_heads=config.num_key_value_heads,
             rope_theta=rope.get(kinds[0], rope)["rope_theta"],
@@ -145,7 +143,7 @@ class ReadingLLM(SpeechLLM):
             raise ValueError(f"{len(audio)} audio rows for {len(prompts)} prompts; every list holds one entry a row")
         rows, limit = [], self.max_positions - room
         for row, (tokens, prompt) in enumerate(zip(audio, prompts, strict=True)):
-            index, count = (None, None) if positions is None else (positions[row], total[row])
+            index, count = (None, None) if positions is None or total is None else (positions[row], total[row])
             places = position_ids(prompt, len(tokens), index, count)
             try:
                 check_length(self.name, len(tokens), len(prompt.before) + len(prompt.after), limit, _end(places))
@@ -174,7 +172,7 @@ def _end(places: Tensor) -> int:
     return int(places[-1]) + 1 if len(places) else 0
 
 
-def linear(projection: nn.Module, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+def linear(projection: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
     """Weight and bias in float32 of a linear map, whatever stores it: plain, quantised, or with LoRA on top."""
     bias = None if projection.bias is None else projection.bias.detach()
     if type(projection) is nn.Linear:
