@@ -1,4 +1,4 @@
-"""Commands beside the stages: ask a recording, look at cuts, count costs, train the mini model."""
+"""Commands beside the stages: ask a recording, look at cuts, count costs, measure speed."""
 
 from __future__ import annotations
 
@@ -201,26 +201,6 @@ def describe(cuts: Path, picture: Path | None) -> None:
         logging.warning("%s", problem)
     click.echo(found)
     logging.info("drew %s", draw(found, picture, folder.resolve().name))
-
-
-@command
-@click.argument("data", type=PATH)
-@click.argument("out", type=PATH)
-@click.option(
-    "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="YAML; defaults stand in speechprune/training/mini/config.py.",
-)
-@click.option("--part", "parts", multiple=True, help="Only this part; may be given several times.")
-def train_mini(data: Path, out: Path, config: Path | None, parts: tuple[str, ...]) -> None:
-    """Train a mini speech LLM on DATA (prepared sets train, train_text, dev); OUT/model is the result."""
-    from speechprune.training.mini.config import TrainConfig
-    from speechprune.training.mini.train import PARTS, MiniTrainer
-
-    if unknown := [part for part in parts if part not in PARTS]:
-        raise ValueError(f"unknown part {unknown[0]!r}; choose from: {', '.join(PARTS)}")
-    settings = TrainConfig.from_yaml(config) if config else TrainConfig()
-    MiniTrainer(settings, data, out).run(parts or PARTS)
 
 
 @command

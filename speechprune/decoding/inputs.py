@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from speechprune.decoding.batches import Reply
 from speechprune.decoding.systems import LEFT_OUT, System
 from speechprune.models import SpeechLLM
-from speechprune.pruners import PruneInputs
+from speechprune.pruners import PruneInputs, Pruner
 
 
 def pruner_inputs(
@@ -31,7 +32,7 @@ def pruner_inputs(
         method: system whose pruner chooses.
         known: {name: (N,)} signals.
     """
-    device, pruner = heard.device, method.pruner
+    device, pruner = heard.device, cast(Pruner, method.pruner)  # the oracle is consulted elsewhere
     queries = [(heard.new_zeros(0, heard.shape[1]), torch.zeros(0, dtype=torch.long, device=device))] * len(rows)
     if pruner.uses_query:
         queries = [model.embed_query(r.question["question"], r.question["choices"], method.query) for r, _ in rows]
