@@ -154,10 +154,9 @@ def rank(exp: Path, against: str, out: Path | None, as_json: bool, made_by: tupl
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(entry) for entry in found]))
     commands = [*made_by, shlex.join(["speechprune", *sys.argv[1:]])]
-    heading = f"{exp.resolve().name}, {exp.resolve().parent.name}"
     if out is None:
         if not as_json:
-            click.echo(ranking_page(found, against, heading, commands, []))
+            click.echo(ranking_page(found, against, commands, []))
         return
     from speechprune.report.figures import save
     from speechprune.report.small_multiples import zoo_figure
@@ -165,7 +164,7 @@ def rank(exp: Path, against: str, out: Path | None, as_json: bool, made_by: tupl
     written = save(zoo_figure(found, against), out.parent / "figures", "zoo")
     figures = [path.relative_to(out.parent).as_posix() for path in written if path.suffix == ".png"]
     with atomic_write(out) as file:
-        file.write(ranking_page(found, against, heading, commands, figures))
+        file.write(ranking_page(found, against, commands, figures))
 
 
 @command

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from speechprune.pruners.inputs import PAD, Merged, PruneInputs
 from speechprune.pruners.ranking import check_keep
-from speechprune.pruners.vectors import DECIMALS, units
+from speechprune.pruners.vectors import neighbour_cosines
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Runs:
 
     def tokens(self, S: Tensor) -> Tensor:
         """(m, D) float64: the runs of tokens ``S`` (n, D)."""
-        return self.sums(S.double() * self.weight[:, None])
+        return self.sums(S.to(torch.float64, copy=True).mul_(self.weight[:, None]))
 
     def joined(self, joins: Tensor) -> Runs:
         """The same with run i + 1 joined to run i where ``joins`` (m - 1,) bool."""
@@ -49,8 +49,7 @@ class Runs:
 
 def cosines_of(tokens: Tensor) -> Tensor:
     """(m - 1,) float64: cosine of each of (m, D) with the next."""
-    found = units(tokens)
-    return (found[1:] * found[:-1]).sum(-1).round(decimals=DECIMALS)
+    return neighbour_cosines(tokens[None])[0]
 
 
 def highest(scores: Tensor, count: int) -> Tensor:

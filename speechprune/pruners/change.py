@@ -28,4 +28,4 @@ class Change(Scorer):
         first = torch.full((len(inputs.S), 1), torch.inf, dtype=torch.float64, device=inputs.S.device)
         # The first token decides nothing by itself, but NaN in it must not pass in silence.
         first = torch.where(torch.isfinite(inputs.S[:, :1].double().sum(-1)), first, torch.nan)
-        return torch.cat([first, 1 - neighbour_cosines(inputs)], dim=1)
+        return torch.cat([first, 1 - neighbour_cosines(inputs.S)], dim=1)

@@ -25,8 +25,8 @@ def norm(x: Tensor) -> Tensor:
 
 def units(x: Tensor) -> Tensor:
     """``x`` (.., D) of length 1, float64; zero vectors stay zero."""
-    x = x.double()
-    return x / norm(x)[..., None]
+    found = x.to(torch.float64, copy=True)  # the only copy: hours of audio are gigabytes
+    return found.div_(norm(found)[..., None])
 
 
 def real_units(inputs: PruneInputs) -> Tensor:
@@ -38,15 +38,16 @@ def real_units(inputs: PruneInputs) -> Tensor:
     if inputs.S.stride(0) == 0 and bool(valid.all()):
         found = units(inputs.S[:1]).expand(inputs.S.shape)
     else:
-        found = units(inputs.S.masked_fill(~valid[..., None], 0))
-    if not torch.isfinite(found[: 1 if found.stride(0) == 0 else None]).all():
+        found = inputs.S.to(torch.float64, copy=True).masked_fill_(~valid[..., None], 0)
+        found.div_(norm(found)[..., None])
+    if not torch.isfinite(found[: 1 if found.stride(0) == 0 else None].sum(-1)).all():
         raise ValueError("the audio tokens hold NaN or infinite values")
     return found
 
 
-def neighbour_cosines(inputs: PruneInputs) -> Tensor:
-    """(B, N - 1) float64: cosine of each audio token with the one behind it; anything where that is padding."""
-    S, length = inputs.S, inputs.S.shape[1] - 1
+def neighbour_cosines(S: Tensor) -> Tensor:
+    """(B, N - 1) float64: cosine of each of the tokens (B, N, D) with the one behind it."""
+    length = S.shape[1] - 1
     found = torch.zeros(len(S), length, dtype=torch.float64, device=S.device)
     size = max(1, block_size(BLOCK, S.device) // (S.shape[0] * S.shape[2]))
     for start in range(0, length, size):

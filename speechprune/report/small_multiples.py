@@ -48,8 +48,8 @@ def zoo_figure(ranked: Sequence[Ranked], against: str) -> Figure:
     }
     full = next((100 * entry.accuracy for entry in ranked if entry.rate is None and entry.system == "full"), None)
     figure = _panels(curves, against, full)
-    figure.supxlabel("Audio tokens read", fontsize=9)
-    figure.supylabel("Accuracy (%)", fontsize=9)
+    figure.supxlabel("Audio tokens read", fontsize=8)
+    figure.supylabel("Accuracy (%)", fontsize=8)
     return figure
 
 
@@ -69,8 +69,8 @@ def selection_figure(selection: dict, against: str) -> Figure:
     for axes in figure.axes:
         axes.set_xscale("log")
         axes.set_yscale("log")
-    figure.supxlabel("Audio tokens of the recording", fontsize=9)
-    figure.supylabel("Time to choose (ms)", fontsize=9)
+    figure.supxlabel("Audio tokens of the recording", fontsize=8)
+    figure.supylabel("Time to choose (ms)", fontsize=8)
     return figure
 
 
@@ -82,24 +82,24 @@ def _panels(curves: Mapping[str, Curve], against: str, level: float | None) -> F
     """A panel a curve, in their order; ``against`` stands in all of them, ``level`` is a dashed line."""
     rows = math.ceil(len(curves) / COLUMNS)
     with matplotlib.rc_context(RC):
-        figure = Figure(figsize=(2.1 * COLUMNS, 1.75 * rows + 0.5), layout="constrained")
+        figure = Figure(figsize=(1.7 * COLUMNS, 1.45 * rows + 0.5), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False).flatten()
         for panel, (name, curve) in zip(axes, curves.items(), strict=False):
             for other in curves.values():
-                panel.plot(other.x, other.y, color=GREY, linewidth=0.7, zorder=1)
+                panel.plot(other.x, other.y, color=GREY, linewidth=0.7, antialiased=False, zorder=1)
             if level is not None:
                 panel.axhline(level, color=LEVEL, linewidth=0.8, linestyle="--", zorder=2)
             if against in curves:
                 panel.plot(curves[against].x, curves[against].y, color=THEIRS, linewidth=1.2, zorder=3)
             if name != against:
                 panel.plot(curve.x, curve.y, color=OURS, linewidth=1.8, marker="o", markersize=3, zorder=4)
-            panel.set_title(curve.title, fontsize=9)
+            panel.set_title(curve.title, fontsize=8)
             panel.grid(axis="y", **GRID)
-            panel.tick_params(labelsize=7)
+            panel.tick_params(labelsize=6)
         for panel in axes[len(curves) :]:
             panel.set_visible(False)
         theirs = curves[against].title if against in curves else against
         dashed = "" if level is None else " Dashed: the full recording."
-        figure.suptitle(f"Blue: the method named. Orange: {theirs}. Grey: all others.{dashed}", fontsize=9)
+        figure.suptitle(f"Blue: the method named. Orange: {theirs}. Grey: all others.{dashed}", fontsize=8)
     return figure

@@ -118,18 +118,15 @@ def _tested(entries: Sequence[Ranked], scores: Scores, against: str) -> list[Ran
     return found
 
 
-def ranking_page(
-    ranked: Sequence[Ranked], against: str, heading: str, commands: Sequence[str], figures: Sequence[str]
-) -> str:
+def ranking_page(ranked: Sequence[Ranked], against: str, commands: Sequence[str], figures: Sequence[str]) -> str:
     """ZOO.md: how it was made, the figures, a table for each budget.
 
     Args:
-        heading: what the rows are of.
         commands: that made it.
         figures: paths of pictures, relative to the page.
     """
     others = next((entry.title for entry in ranked if entry.system == against), against)
-    blocks = [f"# The zoo: {heading}", "Made by:", code_block("\n".join(commands))]
+    blocks = ["# The zoo", "Made by:", code_block("\n".join(commands))]
     blocks += [f"![{Path(figure).stem.replace('_', ' ')}]({figure})" for figure in figures]
     blocks.append(as_markdown(_notes(others)))
     for rate in dict.fromkeys(entry.rate for entry in ranked):

@@ -78,7 +78,7 @@ def test_the_page_and_its_figure(exp, tmp_path) -> None:
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, result.output
     page = out.read_text(encoding="utf-8")
-    assert page.startswith("# The zoo: test, mini\n")
+    assert page.startswith("# The zoo\n")
     assert "speechprune decode dump exp --config zoo.yaml\n" in page
     assert "![zoo](figures/zoo.png)" in page and (tmp_path / "figures" / "zoo.png").stat().st_size > 10_000
     section = page.split("## Rate 0.8")[1]
@@ -92,7 +92,7 @@ def test_a_panel_for_each_method(exp) -> None:
     ranked = rank(exp, "speechprune", [])
     panels = [axes for axes in zoo_figure(ranked, "speechprune").axes if axes.get_visible()]
     assert [axes.get_title() for axes in panels] == ["Late interaction", "FastV", "SpeechPrune", "Uniform"]
-    assert "## Without a rate" in ranking_page(ranked, "speechprune", "test", [], [])
+    assert "## Without a rate" in ranking_page(ranked, "speechprune", [], [])
     with pytest.raises(ValueError, match="no method with a rate"):
         zoo_figure(ranked[:1], "speechprune")
 
