@@ -96,6 +96,7 @@ def ask(
     Raises:
         AudioError: the audio cannot be read (a ValueError).
         ValueError: an argument out of its range, or a prompt longer than ``max_positions``; before any audio is read.
+            Log-probabilities that are not finite.
     """
     keep = model.budget(rate)
     chosen = get_pruner(pruner) if isinstance(pruner, str) else pruner
@@ -121,7 +122,10 @@ def ask(
     )
     indices = chosen.select(inputs, keep)[0]
     indices = indices[indices != PAD]
-    probabilities = model.choice_logprobs([tokens[indices]], [prompt], len(choices))[0].softmax(-1).tolist()
+    logprobs = model.choice_logprobs([tokens[indices]], [prompt], len(choices))[0]
+    if not logprobs.isfinite().all():
+        raise ValueError(f"{model.name} gave log-probabilities of {logprobs.tolist()}; use --dtype float32")
+    probabilities = logprobs.softmax(-1).tolist()
     partly = chosen.first_window_only and recording.seconds > model.window_seconds
     total = round(recording.seconds * model.frame_rate) if partly else len(tokens)
     best = max(range(len(choices)), key=probabilities.__getitem__)
