@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import subprocess
@@ -105,6 +106,15 @@ def test_validate_refuses_commands_and_names_the_way_out(tmp_path, cuts):
     assert call("validate", tmp_path / "cuts.jsonl")[0] == 1
     assert call("validate", tmp_path / "cuts.jsonl", "--urls")[0] == 0
     assert not (tmp_path / "run").exists()
+
+
+def test_a_reader_that_has_had_enough_is_no_error(tmp_path, cuts, monkeypatch):
+    def closed(*_args, **_kwargs):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    write_cuts(tmp_path / "cuts.jsonl", cuts)
+    monkeypatch.setattr("click.echo", closed)
+    assert call("validate", tmp_path / "cuts.jsonl") == (1, "")
 
 
 def test_names_of_files_are_bounded_and_differ():
