@@ -160,7 +160,7 @@ def draw(found: Description, path: Path, title: str) -> Path:
     else:
         right.text(0.5, 0.5, "no evidence spans", ha="center", va="center", transform=right.transAxes)
     right.set_title("Where the evidence lies")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     try:
         with atomic_write(path, "wb") as file:
             figure.savefig(file, format=path.suffix.lstrip(".").lower(), dpi=150)

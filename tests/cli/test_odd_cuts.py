@@ -84,6 +84,12 @@ def test_describe_counts_odd_facts_of_the_corpus(tmp_path, cuts):
     assert "['a', 'b'] 1" in output
 
 
+def test_describe_takes_a_folder_of_any_name(tmp_path, cuts):
+    folder = tmp_path / r"$\frac$"
+    write_cuts(folder / "cuts.jsonl", cuts)
+    assert call("describe", folder)[0] == 0
+
+
 def test_validate_needs_a_cut(tmp_path):
     (tmp_path / "cuts.jsonl").write_text("\n")
     status, output = call("validate", tmp_path / "cuts.jsonl")
