@@ -144,8 +144,8 @@ def rank(exp: Path, against: str, out: Path | None, as_json: bool, made_by: tupl
     import sys
 
     from speechprune.common.files import Problem, atomic_write
-    from speechprune.scoring.ranking import rank as run
-    from speechprune.scoring.ranking import ranking_page
+    from speechprune.scoring.leaderboard import rank as run
+    from speechprune.scoring.leaderboard import ranking_page
 
     problems: list[Problem] = []
     found = run(exp, against, problems)

@@ -18,7 +18,7 @@ from io import FileIO
 from pathlib import Path
 from typing import IO, TypeVar
 
-from speechprune.common.lines import bounded_lines, parse_line
+from speechprune.common.jsonl import bounded_lines, parse_line
 from speechprune.common.names import escaped
 
 Item = TypeVar("Item")

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from speechprune.common.errors import explain
 from speechprune.decoding.batches import Merging, Reply, batches
-from speechprune.decoding.inputs import pruner_inputs
 from speechprune.decoding.oracle import Oracle
+from speechprune.decoding.prune_inputs import pruner_inputs
 from speechprune.decoding.systems import LEFT_OUT, System
 from speechprune.models import SpeechLLM
 from speechprune.models.batching import check_length

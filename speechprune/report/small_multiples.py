@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from speechprune.report.figures import GRID, RC
-from speechprune.scoring.ranking import Ranked
+from speechprune.scoring.leaderboard import Ranked
 
 COLUMNS = 6
 GREY, OURS, THEIRS, LEVEL = "#D9D9D9", "#0072B2", "#D55E00", "#000000"

@@ -17,7 +17,7 @@ from helpers.fakes import in_child, rows
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechprune.common import lines
+from speechprune.common import jsonl
 from speechprune.common.files import (
     Problem,
     Shard,
@@ -121,7 +121,7 @@ def test_read_jsonl_reports_broken_lines_and_goes_on(tmp_path):
 
 
 def test_read_jsonl_passes_over_a_line_that_would_fill_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(lines, "LONGEST", 1000)
+    monkeypatch.setattr(jsonl, "LONGEST", 1000)
     with gzip.open(tmp_path / "bomb.jsonl.gz", "wb") as file:
         file.write(b'{"a": 1}\n{"b": "' + b"x" * 5000 + b'"}\n{"c": 3}\n')
     problems = []

@@ -21,7 +21,7 @@ from speechprune.common.files import Shard
 from speechprune.models import SpeechLLM
 from speechprune.training.composed.config import AlignConfig, ComposeConfig, ReadConfig, SpeechConfig, TextConfig
 from speechprune.training.composed.delta import compose, quantise, unpack
-from speechprune.training.composed.parts import load_llm, open_llm
+from speechprune.training.composed.pair import load_llm, open_llm
 from speechprune.training.composed.read import Ears
 from speechprune.training.composed.speech import Studio
 from speechprune.training.composed.states import Store

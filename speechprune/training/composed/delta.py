@@ -15,9 +15,9 @@ from transformers import AudioFlamingo3Encoder, PreTrainedModel, PreTrainedToken
 from speechprune.common.files import atomic_write
 from speechprune.common.reading import read_json
 from speechprune.models.loading import ModelFolder
-from speechprune.training.composed.card import write_card
+from speechprune.training.composed.delta_card import write_card
 from speechprune.training.composed.export import assemble, merge_lora, save_model
-from speechprune.training.composed.parts import (
+from speechprune.training.composed.pair import (
     Part,
     describe_encoder,
     describe_llm,

@@ -19,7 +19,7 @@ from speechprune.common.extras import require
 from speechprune.common.files import Shard
 from speechprune.common.reading import read_json
 from speechprune.models.loading import pick_device
-from speechprune.training.composed import align, parts, read, text, voices
+from speechprune.training.composed import align, pair, read, text, voices
 from speechprune.training.composed.config import ComposeConfig
 from speechprune.training.composed.delta import (
     compose,
@@ -74,7 +74,7 @@ class Composer:
             require(module)
         self.config, self.out = config, Path(out)
         self._names = {"encoder": encoder, "llm": llm}
-        self._encoder, self._llm = parts.open_encoder(encoder), parts.open_llm(llm)
+        self._encoder, self._llm = pair.open_encoder(encoder), pair.open_llm(llm)
         self._texts, self._voices_file = list(texts), voices_file
         self._device, self._start = pick_device(device), start
         self._extractor = WhisperFeatureExtractor.from_pretrained(self._encoder.path)
@@ -116,7 +116,7 @@ class Composer:
         cast = voices.choose_voices(engine, choice, self._encoder.path, speech.max_wer, speech.held_out)
         cast.write(self.out / "voices.json")
         if self.config.text.llm_words:
-            llm, tokenizer = parts.load_llm(self._llm)
+            llm, tokenizer = pair.load_llm(self._llm)
             llm.to(self._device, quick_dtype(self._device))
             text.write_passages(llm, tokenizer, self._passages, self.config.text, self.config.seed)
         return {"voices": len(cast.train), "voices_held_out": len(cast.held_out)}
@@ -156,7 +156,7 @@ class Composer:
     def _align(self) -> dict:
         config, folder = self.config.align, self.out / "align"
         folder.mkdir(parents=True, exist_ok=True)
-        llm, tokenizer = parts.load_llm(self._llm)
+        llm, tokenizer = pair.load_llm(self._llm)
         table, labeller = self._table(llm), Labeller(tokenizer)
         data = align.label_rows(self._rows("train"), labeller)
         points = []
@@ -202,7 +202,7 @@ class Composer:
         return self.out / "align" / f"{self.config.align.points[-1]:g}.safetensors"
 
     def _read(self) -> dict:
-        llm, tokenizer = parts.load_llm(self._llm)
+        llm, tokenizer = pair.load_llm(self._llm)
         upper = self._new_upper(llm.get_input_embeddings().weight.shape[1])
         upper.load_state_dict(load_file(self._aligned))
         torch.manual_seed(self.config.seed)
@@ -217,13 +217,13 @@ class Composer:
 
     def _export(self) -> dict:
         """The delta first, then the model of it, so that both are the same model."""
-        llm, tokenizer = parts.load_llm(self._llm)
+        llm, tokenizer = pair.load_llm(self._llm)
         fresh = self._new_upper(llm.get_input_embeddings().weight.shape[1])
         updates = self.out / "lora.safetensors"
         trained, before = load_file(self._aligned), known(fresh, self.config.align.new_layers)
         facts: dict = {
-            "encoder": parts.describe_encoder(self._encoder, build_tower(self._encoder.path, 0)),
-            "llm": parts.describe_llm(self._llm, llm, tokenizer),
+            "encoder": pair.describe_encoder(self._encoder, build_tower(self._encoder.path, 0)),
+            "llm": pair.describe_llm(self._llm, llm, tokenizer),
             "unfrozen": self.config.speech.unfrozen,
             "new_layers": self.config.align.new_layers,
             "training": self._training(),

@@ -14,7 +14,7 @@ from statsmodels.stats.multitest import multipletests
 
 from speechprune.cli import main
 from speechprune.report.small_multiples import selection_figure, zoo_figure
-from speechprune.scoring.ranking import rank, ranking_page
+from speechprune.scoring.leaderboard import rank, ranking_page
 
 RIGHT = {  # of 30 questions, at rates 0.2 and 0.8: how many from the first are right
     "speechprune": (20, 10),
