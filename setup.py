@@ -31,6 +31,7 @@ setup(
     package_data={
         "speechprune.training.mini": ["checkpoint/*"],
         "speechprune.construction": ["*.yaml"],
+        "speechprune.recipes": ["*.yaml"],
         "speechprune.local": ["*.sh"],
         "speechprune.utils": ["*.sh", "*.conf"],
         "speechprune.egs": ["*/run.sh", "*/conf/*.yaml", "*/recipes/*.py"],

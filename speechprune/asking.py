@@ -97,6 +97,7 @@ def ask(
     Raises:
         AudioError: the audio cannot be read (a ValueError).
         ValueError: an argument out of its range, or a prompt longer than ``max_positions``; before any audio is read.
+            Log-probabilities that are not finite.
     """
     keep = model.budget(rate)
     chosen = get_pruner(pruner) if isinstance(pruner, str) else pruner
@@ -127,7 +128,10 @@ def ask(
         first_pass=model.first_pass([prompt]) if "first_pass" in chosen.needs else None,
     )
     read, indices, sources = _pruned(chosen, inputs, keep)
-    probabilities = model.choice_logprobs([read], [prompt], len(choices))[0].softmax(-1).tolist()
+    logprobs = model.choice_logprobs([read], [prompt], len(choices))[0]
+    if not logprobs.isfinite().all():
+        raise ValueError(f"{model.name} gave log-probabilities of {logprobs.tolist()}; use --dtype float32")
+    probabilities = logprobs.softmax(-1).tolist()
     partly = chosen.first_window_only and recording.seconds > model.window_seconds
     total = round(recording.seconds * model.frame_rate) if partly else len(tokens)
     best = max(range(len(choices)), key=probabilities.__getitem__)

@@ -24,10 +24,11 @@ def check_question(question: str, choices: Sequence[str] | None) -> None:
         return
     if not 2 <= len(choices) <= len(LETTERS):
         raise ValueError(f"{len(choices)} choice{'s' * (len(choices) != 1)} for {question!r}; give 2 to {len(LETTERS)}")
-    for index, choice in enumerate(choices):
-        if not choice.strip():
+    stripped = [choice.strip() for choice in choices]
+    for index, choice in enumerate(stripped):
+        if not choice:
             raise ValueError(f"choice {LETTERS[index]} of {question!r} is empty")
-        if choice in choices[:index]:
+        if choice in stripped[:index]:
             raise ValueError(f"choice {LETTERS[index]} of {question!r} repeats {choice!r}; choices must differ")
 
 

@@ -85,7 +85,9 @@ def command(function: Callable[..., None]) -> click.Command:
 
 
 def _sentence(error: Exception) -> str | None:
-    """What a user is told about an error that their input or their machine made; None for a bug, with its traceback."""
+    """What a user is told about an error that their input or machine made; None for a bug, and for what click ends."""
+    if isinstance(error, BrokenPipeError):  # whoever reads has had enough, as head has: click ends quietly
+        return None
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, ValueError | OSError) and str(error):

@@ -181,6 +181,8 @@ def validate(cuts: Path, urls: bool) -> None:
         click.echo(problem)
     if problems:
         raise ValueError(f"{cuts}: {len(problems)} problems, listed above")
+    if not found:
+        raise ValueError(f"{cuts}: not one cut in it, expected what stage 1 (prepare) writes")
     click.echo(f"{cuts}: {len(found)} cuts, no problems")
 
 

@@ -18,6 +18,7 @@ from io import FileIO
 from pathlib import Path
 from typing import IO, TypeVar
 
+from speechprune.common.lines import bounded_lines, parse_line
 from speechprune.common.names import escaped
 
 Item = TypeVar("Item")
@@ -252,14 +253,14 @@ def read_numbered(path: str | Path, problems: list[Problem]) -> Iterator[tuple[i
     number = 0
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as handle:
         try:
-            for number, line in enumerate(handle, start=1):
+            for number, line in enumerate(bounded_lines(handle), start=1):
                 if not line.strip():
                     continue
                 try:
-                    row = json.loads(line.decode("utf-8"))
+                    row = parse_line(line)
                 except (ValueError, RecursionError) as error:
                     field = "line" if line.endswith(b"\n") else "last line"
-                    text = shown(line.decode("utf-8", "backslashreplace").strip())
+                    text = shown(line[: 5 * _SHOWN].decode("utf-8", "backslashreplace").strip())
                     problems.append(Problem(f"{path}:{number}", field, text, f"a JSON object ({error})"))
                     continue
                 if isinstance(row, dict):

@@ -41,7 +41,7 @@ def _read(path: Path, parse: Any, kind: type, name: str, way_out: str) -> Any:
         raise FileNotFoundError(f"no such file: {path}")
     end = f"; {way_out}" if way_out else ""
     try:
-        content = parse(path.read_text(encoding="utf-8"))
+        content = parse(path.read_text(encoding="utf-8-sig"))
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path} is not {name}: {reason}{end}") from error

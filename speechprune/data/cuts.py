@@ -42,6 +42,7 @@ STAGE_FIELDS = (
 )
 TOLERANCE = 0.025  # seconds a manifest's times may be off, as in Lhotse
 LABELS = ("corpus", "resynthesised")  # custom fields that every row of stage 3 carries on
+_SPOKEN = ("text", "speaker", "gender")  # fields of a supervision that are texts, where they are known
 _ID = re.compile(r"[^\s/]+")  # ids name Kaldi archive entries
 
 
@@ -218,6 +219,9 @@ def _validate_supervisions(cut: MonoCut, end: float, found: _Found) -> None:
         good = _is_text(supervision.id) and supervision.id not in seen
         if found.expect(good, f"{field}.id", supervision.id, "a non-empty id that no other supervision has"):
             seen.add(supervision.id)
+        for name in _SPOKEN:
+            value = getattr(supervision, name)
+            found.expect(isinstance(value, str | None), f"{field}.{name}", value, "a text, or null")
         owner = supervision.recording_id
         found.expect(owner == cut.id, f"{field}.recording_id", owner, f"the cut's id {shown(cut.id)}")
         _validate_span(field, supervision.start, supervision.duration, end, found)

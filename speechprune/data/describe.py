@@ -110,7 +110,7 @@ def describe_cuts(cuts: Iterable[MonoCut], problems: list[Problem]) -> Descripti
             found.evidence += spans
             found.positions += [min(1.0, (a + b) / 2 / cut.duration) for a, b in spans]
             if spans:
-                found.methods[question.get("evidence_method", "the corpus")] += 1
+                found.methods[str(question.get("evidence_method", "the corpus"))] += 1
         for name in {s.speaker: s for s in cut.supervisions if s.speaker}.values():
             if name.speaker not in found.speakers:
                 found.genders[name.gender or "unknown"] += 1
@@ -118,7 +118,7 @@ def describe_cuts(cuts: Iterable[MonoCut], problems: list[Problem]) -> Descripti
             if supervision.speaker:
                 found.speakers[supervision.speaker] += 1
             if voice := (supervision.custom or {}).get("voice"):
-                found.voices.add(voice)
+                found.voices.add(str(voice))
         if engine := custom.get("resynthesised"):
             found.resynthesised[engine] += 1
         for name, value in custom.items():
@@ -160,7 +160,7 @@ def draw(found: Description, path: Path, title: str) -> Path:
     else:
         right.text(0.5, 0.5, "no evidence spans", ha="center", va="center", transform=right.transAxes)
     right.set_title("Where the evidence lies")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     try:
         with atomic_write(path, "wb") as file:
             figure.savefig(file, format=path.suffix.lstrip(".").lower(), dpi=150)

@@ -19,6 +19,7 @@ from speechprune.decoding.inputs import pruner_inputs
 from speechprune.decoding.oracle import Oracle
 from speechprune.decoding.systems import LEFT_OUT, System
 from speechprune.models import SpeechLLM
+from speechprune.models.batching import check_length
 from speechprune.prompts import check_question
 from speechprune.pruners import PAD, Merged, Pruner
 
@@ -87,11 +88,12 @@ class Answerer:
     def _asked(self, question: dict, cloze: bool) -> Reply:
         try:
             text, choices = question["question"], question["choices"]
-            if not cloze:
-                return Reply(question, self.model.prompt(text, choices))
             check_question(text, choices)
-            prompt = self.model.prompt(text, None)
-            return Reply(question, prompt, continuations=self.model.continuations(prompt, choices))
+            prompt = self.model.prompt(text, None if cloze else choices)
+            continuations = self.model.continuations(prompt, choices) if cloze else ()
+            length = len(prompt.before) + len(prompt.after) + max(map(len, continuations), default=0)
+            check_length(self.model.name, 0, length, self.model.max_positions)  # before a pruner embeds it
+            return Reply(question, prompt, continuations=continuations)
         except Exception as error:
             return Reply(question, error=explain(error))
 

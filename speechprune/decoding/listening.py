@@ -42,7 +42,7 @@ class Listening:
             return
         self.unparsed += row["prediction"] is None
         seconds, total, tokens = row.get("duration"), row.get("total_tokens"), row["tokens"]
-        if seconds is None or not total or tokens is None or row.get("kept") is None:
+        if not seconds or not total or tokens is None or row.get("kept") is None:
             return
         heard = seconds * min(1.0, tokens / total)
         self.rows += 1

@@ -106,8 +106,8 @@ def decode(
         stop: asked before each recording; once it says True, the rest is left to another run.
     Raises:
         FileNotFoundError: there is no dump.
-        ValueError: the model cannot give what a pruner needs, the dump is another model's, or ``exp_dir`` holds rows of
-            another model or of other options.
+        ValueError: the model cannot give what a pruner needs, the dump is another model's or has no questions, or
+            ``exp_dir`` holds rows of another model or of other options.
         WriteError: a full disk, ..., or another process runs the same job. Finished rows are kept.
         DeviceError: the GPU failed for good. Finished rows are kept.
     """
@@ -123,6 +123,8 @@ def decode(
         claim(exp / system.folder, system, model)
     folders = {s.folder: {"permute": s.permute, "mode": s.mode} for s in config.systems}
     questions = expect(exp, dump, config.identity, folders)
+    if not questions:
+        raise ValueError(f"{dump}: not one question about its recordings; run stages 1 and 2 on cuts that have some")
     with ExitStack() as stack:
         # Held for the whole run: a second process for this job is refused, and what a killed one left is mended first.
         files = [stack.enter_context(open_append(exp / s.folder / f"hyp.{shard.job}.jsonl")) for s in config.systems]

@@ -104,6 +104,8 @@ class KaldiioReader(FeaturesReader):
             FileNotFoundError: the archive is gone.
             ValueError: no whole array begins there.
         """
+        if not self._path.is_file():  # reading a pipe would never end
+            raise FileNotFoundError(f"{self._path} is gone; extract the features again")
         with self._path.open("rb") as file:
             file.seek(int(key))
             # kaldiio would read other kinds of entry as well, pickles among them.
@@ -128,6 +130,8 @@ def is_whole(path: Path, key: str, name: str, entry: Entry | None) -> bool:
         entry: what was written; None for an array of a time before there were checksums, of which only the name and the
             length can be looked at.
     """
+    if not path.is_file():
+        return False
     try:
         with path.open("rb") as file:
             if entry is None:

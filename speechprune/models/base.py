@@ -104,7 +104,9 @@ class SpeechLLM(ABC):
                 with folder.reading("the model"):
                     folder.require(family.needs(folder))
                     llm = family.load(folder, placement)
-                    llm.prompt("?", ["yes", "no"])  # a broken chat template is known before any work is done
+                    # A broken chat template is known before any work is done; so is one that asks nothing.
+                    if llm.prompt("who?", ["yes", "no"]) == llm.prompt("why?", ["yes", "no"]):
+                        raise ValueError("the chat template leaves the question out")
                 return llm
             if reason := family.refused.get(folder.model_type or ""):
                 raise ValueError(f"{folder.name}: {folder.model_type} models cannot be pruned: {reason}")

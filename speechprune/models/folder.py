@@ -61,7 +61,7 @@ class Need:
     key: str | None = None
 
     def met(self, path: Path) -> bool:
-        if any(file.is_file() for name in self.files for file in path.glob(name)):
+        if any(_has_text(file) for name in self.files for file in path.glob(name)):
             return True
         holders = [path / name for name in ("tokenizer_config.json", "processor_config.json")]
         return self.key is not None and any(
@@ -197,6 +197,11 @@ class ModelFolder:
         if not self.commit:
             return digest
         return f"{self.name}@{self.commit}" + (f"+{digest}" if self.parts else "")
+
+
+def _has_text(file: Path) -> bool:
+    """An empty file is none to transformers, which goes on without it."""
+    return file.is_file() and file.stat().st_size > 0
 
 
 def _read_config(name: str, path: Path) -> dict:

@@ -11,9 +11,9 @@ import yaml
 
 from speechprune import __version__
 from speechprune.common.files import Problem, atomic_write
-from speechprune.common.reading import read_json
 from speechprune.common.registry import lookup
 from speechprune.data.corpora import corpora
+from speechprune.report.scores import read_scores
 
 # What the folder holds for others; logs name machines and stay.
 _PARTS = {
@@ -44,7 +44,7 @@ def write_card(exp: str | Path, corpus: str) -> list[Problem]:
     """
     exp = Path(exp)
     page = inspect.getdoc(lookup("corpus", corpus, corpora())) or ""
-    score = read_json(exp / "score.json", way_out="score the folder first: speechprune score")
+    score = read_scores(exp / "score.json")
     systems = sorted({path.parent.name for path in exp.glob("*/hyp.*.jsonl")})
     if not systems:
         raise FileNotFoundError(f"{exp}: no hypotheses, */hyp.*.jsonl; give the folder of one model and one set")

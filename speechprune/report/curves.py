@@ -144,7 +144,7 @@ def _with_tokens(document: dict) -> list[dict]:
         system
         for system in document["systems"]
         if system["accuracy"] is not None
-        and system["tokens"] is not None
+        and round(system["tokens"] or 0) > 0  # the axis is logarithmic
         and (system["rate"] is not None or system["system"] in REFERENCES)
     ]
 

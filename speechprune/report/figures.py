@@ -50,6 +50,7 @@ RC = {
     "axes.axisbelow": True,
     "pdf.fonttype": 42,  # real text in the PDF
     "pdf.use14corefonts": False,
+    "text.parse_math": False,  # names are text, whatever they hold
 }
 NEEDS = {  # what a figure cannot be drawn without
     "accuracy": "a system with a pruning rate and answered questions",

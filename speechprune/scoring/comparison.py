@@ -180,7 +180,7 @@ def _rotation_score(questions: dict[str, list[dict]]) -> RotationScore | None:
 
 def _seconds(rows: list[dict], whole: bool) -> Seconds | None:
     found = Listening.of(rows, whole)
-    if not found.rows:
+    if not round(found.recordings, 3):
         return None
     recordings, heard, dropped, truncated = (
         round(value, 3) for value in (found.recordings, found.heard, found.dropped, found.truncated)

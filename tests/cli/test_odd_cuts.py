@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import subprocess
@@ -74,6 +75,30 @@ def test_describe_leaves_out_odd_questions_by_name(tmp_path, cuts, caplog):
     assert "no cuts to describe; the first of " in output
 
 
+def test_describe_counts_odd_facts_of_the_corpus(tmp_path, cuts):
+    cuts[1].supervisions[0].custom = {"voice": {"name": "a"}}
+    cuts[1].custom["questions"][0]["evidence_method"] = ["a", "b"]
+    write_cuts(tmp_path / "cuts.jsonl", cuts)
+    status, output = call("describe", tmp_path / "cuts.jsonl", "--picture", tmp_path / "a.png")
+    assert status == 0, output
+    assert "['a', 'b'] 1" in output
+
+
+def test_describe_takes_a_folder_of_any_name(tmp_path, cuts):
+    folder = tmp_path / r"$\frac$"
+    write_cuts(folder / "cuts.jsonl", cuts)
+    assert call("describe", folder)[0] == 0
+
+
+def test_validate_needs_a_cut(tmp_path):
+    (tmp_path / "cuts.jsonl").write_text("\n")
+    status, output = call("validate", tmp_path / "cuts.jsonl")
+    assert (status, output) == (
+        1,
+        f"Error: {tmp_path / 'cuts.jsonl'}: not one cut in it, expected what stage 1 (prepare) writes\n",
+    )
+
+
 def test_validate_refuses_commands_and_names_the_way_out(tmp_path, cuts):
     source = cuts[1].recording.sources[0]
     source.type, source.source = "command", f"touch {tmp_path / 'run'}"
@@ -87,6 +112,15 @@ def test_validate_refuses_commands_and_names_the_way_out(tmp_path, cuts):
     assert call("validate", tmp_path / "cuts.jsonl")[0] == 1
     assert call("validate", tmp_path / "cuts.jsonl", "--urls")[0] == 0
     assert not (tmp_path / "run").exists()
+
+
+def test_a_reader_that_has_had_enough_is_no_error(tmp_path, cuts, monkeypatch):
+    def closed(*_args, **_kwargs):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    write_cuts(tmp_path / "cuts.jsonl", cuts)
+    monkeypatch.setattr("click.echo", closed)
+    assert call("validate", tmp_path / "cuts.jsonl") == (1, "")
 
 
 def test_names_of_files_are_bounded_and_differ():

@@ -17,6 +17,7 @@ from helpers.fakes import in_child, rows
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speechprune.common import lines
 from speechprune.common.files import (
     Problem,
     Shard,
@@ -117,6 +118,23 @@ def test_read_jsonl_reports_broken_lines_and_goes_on(tmp_path):
     assert [p.where for p in problems] == [f"{path}:{n}" for n in (2, 4, 5, 7)]
     assert [p.field for p in problems] == ["line", "line", "line", "last line"]
     assert "expected a JSON object" in str(problems[0])
+
+
+def test_read_jsonl_passes_over_a_line_that_would_fill_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(lines, "LONGEST", 1000)
+    with gzip.open(tmp_path / "bomb.jsonl.gz", "wb") as file:
+        file.write(b'{"a": 1}\n{"b": "' + b"x" * 5000 + b'"}\n{"c": 3}\n')
+    problems = []
+    assert list(read_jsonl(tmp_path / "bomb.jsonl.gz", problems)) == [{"a": 1}, {"c": 3}]
+    assert [problem.where for problem in problems] == [f"{tmp_path / 'bomb.jsonl.gz'}:2"]
+    assert "the line is longer than 1000 bytes" in str(problems[0])
+
+
+def test_the_mark_of_some_editors_costs_no_line(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"a": 1}\n{"b": 2}\n')
+    problems = []
+    assert list(read_jsonl(tmp_path / "a.jsonl", problems)) == [{"a": 1}, {"b": 2}]
+    assert problems == []
 
 
 def test_read_jsonl_names_a_missing_file(tmp_path):

@@ -36,6 +36,7 @@ def test_the_document(tmp_path):
     cuts = "data/test/cuts.jsonl.gz"
     assert f"{cuts}: 3 cuts, no problems" in result.stdout
     assert "A 1, B 1, C 1; always 'A': 33.33 %" in result.stdout
+    assert "corpus      my_talks 3" in result.stdout
     assert "Cuts count:" in result.stdout
     assert (tmp_path / "my_talks/data/test/description.png").is_file()
     assert not (tmp_path / "my_talks/data/test/problems.txt").exists()
@@ -71,7 +72,8 @@ def test_a_clone_keeps_the_settings_of_its_machine_out_of_git(tmp_path):
     (folder / "downloads/a.wav").touch()
     status = ["git", "-C", folder, "status", "--porcelain", "--untracked-files=all"]
     shown = subprocess.run(status, check=True, capture_output=True, text=True).stdout
-    assert shown.split()[1::2] == [".gitignore", "conf/decode.yaml", "conf/train.yaml", "run.sh"]
+    configurations = sorted(f"conf/{path.name}" for path in (ROOT / "egs/mini_sir/conf").glob("*.yaml"))
+    assert shown.split()[1::2] == [".gitignore", *configurations, "run.sh"]
 
 
 def test_a_clone_without_the_command_says_so(tmp_path):

@@ -79,6 +79,9 @@ BREAKS = {
     "void sentence": (lambda c, q: setattr(c.supervisions[0], "duration", 0.0), "supervisions[0].duration: 0.0"),
     "foreign sentence": (lambda c, q: setattr(c.supervisions[0], "recording_id", "x"), "supervisions[0].recording_id"),
     "same sentence": (lambda c, q: c.supervisions.append(c.supervisions[0]), "supervisions[1].id: test-0003-s0"),
+    "speaker list": (lambda c, q: setattr(c.supervisions[0], "speaker", ["a"]), "supervisions[0].speaker: ['a']"),
+    "number as text": (lambda c, q: setattr(c.supervisions[0], "text", 7), "supervisions[0].text: 7"),
+    "number as sex": (lambda c, q: setattr(c.supervisions[0], "gender", 7), "supervisions[0].gender: 7"),
     "late word": (
         lambda c, q: setattr(c.supervisions[0], "alignment", {"word": [AlignmentItem("bag", 4.9, 0.3)]}),
         "supervisions[0].alignment.word[0]: ['bag', 4.9, 0.3, None], expected a word inside the recording",

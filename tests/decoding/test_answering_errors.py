@@ -55,6 +55,17 @@ def test_a_row_too_long_for_the_model_stands_alone(model, tokens, monkeypatch):
     assert [reply.error for reply in found["original"]] == [None] * 3
 
 
+@pytest.mark.parametrize("mode", ["logprob", "cloze"])
+def test_a_question_too_long_for_the_model_is_embedded_by_nobody(model, tokens, monkeypatch, mode):
+    seen = []
+    monkeypatch.setattr(type(model), "embed_text", lambda _, text: seen.append(text) or torch.ones(1, tokens.shape[1]))
+    asked = [questions(RECORDING)[0] | {"choices": ["a" * 10_000, "b"]}, questions(RECORDING)[1]]
+    long, short = answer(model, tokens, [system(Phase1(), 0.2, mode=mode)], asked)["phase1_0.2"]
+    assert "but tiny reads 8192 at most; shorten them" in long.error
+    assert short.error is None
+    assert [len(text) < 1000 for text in seen] == [True]
+
+
 def test_a_pruner_that_fails_fails_alone(model, tokens):
     class Broken(Full):
         name = "broken"

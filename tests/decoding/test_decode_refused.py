@@ -36,6 +36,14 @@ def dump(tmp_path_factory, model) -> Path:
     return make_dump(folder, make_recordings(folder), model)
 
 
+def test_a_dump_without_a_question_is_refused(tmp_path, model):
+    cuts = make_recordings(tmp_path, (1.2,))
+    cuts[0].custom["questions"] = []
+    dump = make_dump(tmp_path, cuts, model)
+    with pytest.raises(ValueError, match="dump: not one question about its recordings"):
+        run(dump, tmp_path / "exp", config_of(tmp_path), model)
+
+
 def test_an_experiment_of_other_options_is_refused(tmp_path, dump, model, tmp_path_factory):
     config = config_of(tmp_path, systems=["rap"], seed=0)
     exp = tmp_path / "exp"

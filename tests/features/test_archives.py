@@ -55,6 +55,13 @@ def test_kaldiio_itself_reads_the_archive(tmp_path):
     assert [name for name, _ in kaldiio.load_ark(str(path))] == ["größe-0", "größe-1"]
 
 
+def test_a_pipe_in_place_of_an_archive_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "feats.ark")
+    with pytest.raises(FileNotFoundError, match=r"feats\.ark is gone; extract the features again"):
+        KaldiioReader(tmp_path / "feats.ark").read("2")
+    assert not archives.is_whole(tmp_path / "feats.ark", "2", "a", None)
+
+
 def test_partial_reads_cut_the_first_axis(tmp_path):
     with KaldiioWriter(tmp_path / "feats.ark") as writer:
         key = writer.write("a", states(0))

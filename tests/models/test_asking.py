@@ -44,6 +44,12 @@ def test_ask_with_everything_kept_is_the_stock_answer(model, stock):
     assert (answer.kept, answer.tokens, answer.total_tokens, answer.rate) == ([(0.0, 3.0)], 75, 75, None)
 
 
+def test_an_answer_that_is_no_number_is_none(model, monkeypatch):
+    monkeypatch.setattr(type(model), "choice_logprobs", lambda *_: torch.tensor([[torch.nan, 0.0]]))
+    with pytest.raises(ValueError, match=r"gave log-probabilities of \[nan, 0\.0\]; use --dtype float32"):
+        model.ask((noise(3), RATE), QUESTION, CHOICES[:2], pruner="full")
+
+
 class Picked(Pruner):
     name = title = "picked"
 

@@ -51,6 +51,19 @@ def test_the_mini_model_without_its_chat_template(tmp_path):
         SpeechLLM.from_pretrained(folder, device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("", "lacks what qwen2_audio models need: a chat template"),
+        ("<|audio_bos|><|AUDIO|><|audio_eos|>", "the chat template leaves the question out"),
+    ],
+)
+def test_a_chat_template_that_asks_nothing(copy, template, message):
+    (copy / "chat_template.jinja").write_text(template)
+    with pytest.raises(ValueError, match=message):
+        SpeechLLM.from_pretrained(copy, device="cpu")
+
+
 def test_the_published_layout_needs_no_chat_template(copy):
     """Its template stands in the processor's code, its mel settings in a file of another name."""
     processor = json.loads((copy / "processor_config.json").read_text())

@@ -77,7 +77,7 @@ def test_the_folder_can_be_scored_wherever_it_is(exp, tmp_path):
 @pytest.mark.parametrize(
     ("remove", "corpus", "message"),
     [
-        ("score.json", "mini_sir", "no such file: "),
+        ("score.json", "mini_sir", "score.json: not found; run stage 4 (score) first"),
         ("original", "nope", "unknown corpus 'nope'; choose from: cn_college_listen, "),
     ],
 )
@@ -88,3 +88,10 @@ def test_what_cannot_be_described(exp, remove, corpus, message):
     assert result.exit_code == 1
     assert message in result.stderr
     assert not (exp / "README.md").exists()
+
+
+def test_a_score_of_another_shape(exp):
+    (exp / "score.json").write_text("{}")
+    result = CliRunner().invoke(main, ["card", str(exp), "--corpus", "mini_sir"])
+    assert result.exit_code == 1
+    assert "score.json: systems is missing, which stage 4 does not write" in result.stderr

@@ -68,3 +68,13 @@ def test_curves_are_drawn_without_costs(tmp_path):
     written = curves.draw_curves(tmp_path / "score.json", tmp_path)
     assert [path.name for path in written] == ["accuracy_cost.png", "accuracy_cost.pdf"]
     assert all(path.stat().st_size > 5000 for path in written)
+
+
+def test_names_are_text_and_nothing_read_is_not_drawn(tmp_path):
+    scores = priced() | {"costs": [], "titles": {"rap": r"$\frac$", "rac": "a_b$"}}
+    scores["systems"] += [system("none", 0.5) | {"tokens": 0.2}]
+    (tmp_path / "score.json").write_text(json.dumps(scores))
+    figure = curves.cost_figure(scores)
+    assert r"$\frac$" in points(figure.axes[0])
+    assert "none" not in points(figure.axes[0])
+    assert curves.draw_curves(tmp_path / "score.json", tmp_path)

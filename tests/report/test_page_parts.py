@@ -15,7 +15,7 @@ from helpers.pages_read import Page
 from helpers.shells import ROOT
 
 from speechprune.cli import main
-from speechprune.report.page.write import SCRIPTS, STYLES, write_page
+from speechprune.report.page.write import SCRIPTS, STYLES, embedded_figures, write_page
 
 
 def test_the_page_is_called_by_corpus_and_set(tmp_path):
@@ -91,3 +91,9 @@ def test_scores_of_several_experiments_have_no_page(tmp_path):
     (tmp_path / "score.json").write_text('{"experiments": []}')
     with pytest.raises(ValueError, match="give the folder of one model and one set"):
         write_page(tmp_path)
+
+
+def test_a_folder_called_as_a_figure_is_none(tmp_path):
+    (tmp_path / "accuracy.png").mkdir()
+    (tmp_path / "gone.svg").symlink_to("nowhere")
+    assert embedded_figures(tmp_path) == []

@@ -36,6 +36,7 @@ def test_seconds_are_those_of_the_recordings_and_where_they_went(tmp_path):
         "recordings": 160.0, "heard": 80.0, "dropped": 80.0, "truncated": 0.0, "ratio": 0.5,
     }  # fmt: skip
     assert found["full", None].seconds is None
+    assert score([row(0, "rap", 0.4, tokens=1, **known | {"duration": 1e-4})])[0].seconds is None
     # A control that leaves a part out drops it.
     (cut,) = score(rows[:2], controls=["original"])
     assert (cut.seconds.dropped, cut.seconds.truncated) == (120.0, 0.0)

@@ -48,7 +48,7 @@ def prepare_template(
         table = Path(corpus_dir) / f"{name}.jsonl"
         rows = read_numbered(table, problems)
         items = (_item(row, name, f"{table.name}:{number}", Path(corpus_dir) / "wav") for number, row in rows)
-        prepared[name] = build_cuts(Path(output_dir) / name, items, problems, corpus="$name")
+        prepared[name] = build_cuts(Path(output_dir) / name, items, problems, corpus="template")
     return prepared
 
 

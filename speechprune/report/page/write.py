@@ -105,7 +105,7 @@ def embedded_figures(folder: Path) -> list[Picture]:
 
     Of one figure in several formats SVG is taken before PNG. As the source of an <img>, neither can run a script.
     """
-    names = {path.stem for path in folder.glob("*") if path.suffix in _IMAGES}
+    names = {path.stem for path in folder.glob("*") if path.suffix in _IMAGES and path.is_file()}
     known = [name for name in CAPTIONS if name in names]
     found = []
     for name in [*known, *sorted(names - CAPTIONS.keys())]:

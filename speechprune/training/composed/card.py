@@ -21,9 +21,13 @@ Trained: the encoder's last {unfrozen} layer(s), {new_layers} new one(s) of its 
 8 bits, a scale for each row. The model gives 25 audio tokens a second and is an AudioFlamingo3ForConditionalGeneration.
 
 {unread}## Data
+Speech made for this; no test set's text.
+
 {data}
 
 ## Results
+On held-out voices, sentences and facts. A frame is right where the nearest of all pieces is the one then spoken.
+
 {results}
 
 ## Licences
@@ -56,9 +60,11 @@ def write_card(facts: Mapping) -> str:
         data=_lines(
             training["data"] | ({"went on from a delta of": began} if (began := training["began_with"]) else {})
         ),
-        results=_lines(training["align"] | {f"reading: {k}": v for k, v in training["read"].items()}),
+        results=_lines(training["align"]) + "\n" + _lines(training["read"], "reading: "),
     )
 
 
-def _lines(table: Mapping) -> str:
-    return "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in table.items())
+def _lines(table: Mapping, before: str = "") -> str:
+    return "\n".join(
+        f"- {before}{name.replace('_', ' ')}: {value}" for name, value in table.items() if name != "minutes"
+    )
