@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
 
-env: $(STAMP) ## install everything into .venv (Python 3.11 or later, about 5 GB with torch, some minutes)
+env: $(STAMP) ## install everything into .venv (Python 3.11 or later, about 6 GB with torch, some minutes)
 
 $(STAMP): setup.py pyproject.toml constraints.txt
 	@if ! $(VENV)/bin/python -m pip --version >/dev/null 2>&1; then \

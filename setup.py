@@ -30,7 +30,7 @@ setup(
     package_dir={f"speechprune.{room}": room for room in ROOMS},
     package_data={
         "speechprune.training.mini": ["checkpoint/*"],
-        "speechprune.recipes": ["*.yaml"],
+        "speechprune.construction": ["*.yaml"],
         "speechprune.local": ["*.sh"],
         "speechprune.utils": ["*.sh", "*.conf"],
         "speechprune.egs": ["*/run.sh", "*/conf/*.yaml", "*/recipes/*.py"],

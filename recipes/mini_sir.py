@@ -1,11 +1,11 @@
-"""mini_sir: SIR dialogues of our own, written by templates and spoken by a speech synthesiser.
+"""mini_sir: SIR dialogues of our own, written by a grammar and spoken by a speech synthesiser.
 
 Lectures, conversations and meetings of 60 to 130 s (test: 61 to 119) with hesitations and small talk. Facts come in
 threes (same noun for another person, another noun for the same person), so that every question has near-miss
 distractors in its recording.
 Splits share no fact (kind, noun, person, value) and no voice. The same seed writes the same bytes.
 
-Source: generated here, Apache-2.0 like the code; the words stand in ``mini_sir.yaml``. Speech: espeak-ng.
+Source: generated here, Apache-2.0 like the code, by ``speechprune.construction.grammar``. Speech: espeak-ng.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import random
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -26,14 +26,14 @@ from scipy.signal import resample_poly
 from speechprune.audio import is_whole_wav, open_recording, write_wav
 from speechprune.common.files import Problem, atomic_write
 from speechprune.common.meter import Meter
-from speechprune.common.reading import read_json, read_yaml
+from speechprune.common.reading import read_json
 from speechprune.common.workers import in_processes
+from speechprune.construction import grammar
 from speechprune.data.building import report_problems
 from speechprune.data.cuts import validate_cut, write_cuts
 from speechprune.tts import get_engine
 
 SAMPLING_RATE = 16_000
-SPEAKERS = {"lecture": (1, 1), "conversation": (2, 2), "meeting": (3, 5)}
 QUESTIONS_PER_RECORDING = 5
 
 _TRAIN_VOICES = """m1 m2 m3 m4 m6 m7 m8 f1 f2 f3 f4 linda Andy Andrea edward steph Alicia Annie adam david paul rob
@@ -60,76 +60,9 @@ SETS = {
 }
 
 
-@cache
-def words() -> dict:
-    """The content of ``mini_sir.yaml``, lists split."""
-    table = read_yaml(Path(__file__).with_suffix(".yaml"))
-    table["persons"] = table["persons"].split()
-    for kind in table["kinds"].values():
-        kind["nouns"], kind["values"] = kind["nouns"].split(), kind["values"].split()
-    return table
-
-
 def in_split(split: Split, *fact: str) -> bool:
     """Whether the fact (kind, noun, person, value) belongs to the split: a hash decides, so splits are disjoint."""
     return zlib.crc32("/".join(fact).encode()) % 100 in split.facts
-
-
-def _facts(rng: random.Random, split: Split, clusters: int) -> list[dict]:
-    """Clusters of three facts that differ from one another in the noun or in the person."""
-    facts: list[dict] = []
-    for kind in rng.sample(sorted(words()["kinds"]), clusters):
-        table = words()["kinds"][kind]
-        while True:
-            n1, n2 = rng.sample(table["nouns"], 2)
-            p1, p2 = rng.sample(words()["persons"], 2)
-            values: list[str] = []
-            for noun, person in ((n1, p1), (n1, p2), (n2, p1)):
-                free = [v for v in table["values"] if in_split(split, kind, noun, person, v) and v not in values]
-                values += rng.sample(free, min(1, len(free)))
-            if len(values) == 3:
-                break
-        unused = rng.choice([v for v in table["values"] if v not in values])
-        for (noun, person), value in zip(((n1, p1), (n1, p2), (n2, p1)), values, strict=True):
-            statement = rng.choice(table["statements"]).format(noun=noun, person=person, value=value)
-            question = rng.choice(table["questions"]).format(noun=noun, person=person)
-            others = [v for v in (*values, unused) if v != value]
-            facts.append(
-                {
-                    "kind": kind,
-                    "statement": statement,
-                    "question": question,
-                    "keywords": [noun, person],
-                    "value": value,
-                    "others": others,
-                }
-            )
-    return facts
-
-
-def _hesitate(rng: random.Random, sentence: str, probability: float) -> str:
-    """Insert "um," and the like between words."""
-    out: list[str] = []
-    for word in sentence.split():
-        if out and rng.random() < probability:
-            out[-1] = out[-1].rstrip(",") + ","
-            out.append(rng.choice(["um,", "uh,", "oh,"]))
-        out.append(word)
-    return " ".join(out)
-
-
-def _filler(rng: random.Random, scenario: str) -> str:
-    kinds = words()["kinds"]
-    noun, value = (rng.choice([x for k in kinds.values() for x in k[key]]) for key in ("nouns", "values"))
-    template = rng.choice(words()["fillers"]["any"] + words()["fillers"][scenario])
-    sentence = template.format(noun=noun, value=value, person=rng.choice(words()["persons"]))
-    if rng.random() < 0.2:
-        first, rest = sentence.split(" ", 1)
-        keeps_capital = first.strip(",") in ("I", *words()["persons"])
-        sentence = (
-            f"{rng.choice(words()['hesitations']).capitalize()}, {first if keeps_capital else first.lower()} {rest}"
-        )
-    return _hesitate(rng, sentence, 0.02)
 
 
 def write_script(set_name: str, index: int, seed: int = 0) -> dict:
@@ -142,7 +75,7 @@ def write_script(set_name: str, index: int, seed: int = 0) -> dict:
     """
     split = SETS[set_name]
     rng = random.Random(f"{seed}/{set_name}/{index}")
-    scenario = rng.choice(sorted(SPEAKERS))
+    scenario = rng.choice(sorted(grammar.SPEAKERS))
     target = rng.uniform(74, 124)  # estimated seconds; spoken, that is 60 to 130
     speakers = [
         {
@@ -152,52 +85,40 @@ def write_script(set_name: str, index: int, seed: int = 0) -> dict:
             "pitch": rng.randint(35, 65),
             "gain": round(rng.uniform(0.4, 0.9), 3),
         }
-        for i, voice in enumerate(rng.sample(split.voices.split(), rng.randint(*SPEAKERS[scenario])))
+        for i, voice in enumerate(rng.sample(split.voices.split(), rng.randint(*grammar.SPEAKERS[scenario])))
     ]
-    facts = _facts(rng, split, 3 if target < 90 else 4)
-    sentences = [(_hesitate(rng, f["statement"], 0.05), i) for i, f in enumerate(facts)]
-    seconds = sum(map(_estimate, (s for s, _ in sentences)))
-    while seconds < target:
-        sentences.append((_filler(rng, scenario), None))
-        seconds += _estimate(sentences[-1][0])
-    rng.shuffle(sentences)
-    turns, speaker = [], rng.randrange(len(speakers))
-    for text, fact in sentences:
-        if rng.random() < 0.5:
-            speaker = (speaker + rng.randint(1, max(1, len(speakers) - 1))) % len(speakers)
-        turns.append({"speaker": speaker, "text": text, "fact": fact})
+    dialogue = grammar.write_dialogue(
+        rng, scenario, target, len(speakers), 3 if target < 90 else 4, lambda *fact: in_split(split, *fact)
+    )
+
+    def place(k: int) -> int:
+        """Every four questions in a row use each letter once."""
+        number = index * QUESTIONS_PER_RECORDING + k
+        return random.Random(f"{seed}/{set_name}/letters/{number // 4}").sample(range(4), 4)[number % 4]
+
     questions = []
-    for k, i in enumerate(rng.sample(range(len(facts)), QUESTIONS_PER_RECORDING)):
-        fact, number = facts[i], index * QUESTIONS_PER_RECORDING + k
-        # Every four questions in a row use each letter once.
-        letters = random.Random(f"{seed}/{set_name}/letters/{number // 4}").sample(range(4), 4)
-        choices = rng.sample(fact["others"], 3)
-        choices.insert(letters[number % 4], fact["value"])
+    for question in grammar.ask(rng, dialogue, QUESTIONS_PER_RECORDING, place):
+        fact = dialogue.facts[question.fact]
         questions.append(
             {
-                "question": fact["question"],
-                "choices": choices,
-                "answer": letters[number % 4],
-                "keywords": fact["keywords"],
-                "kind": fact["kind"],
-                "fact": i,
-                "distractors": [j for j, f in enumerate(facts) if f["kind"] == fact["kind"] and j != i],
+                "question": question.text,
+                "choices": question.choices,
+                "answer": question.answer,
+                "keywords": list(fact.keywords),
+                "kind": fact.kind,
+                "fact": question.fact,
+                "distractors": question.distractors,
             }
         )
     return {
         "id": f"{set_name}-{index:04d}",
         "scenario": scenario,
         "speakers": speakers,
-        "turns": turns,
+        "turns": [asdict(turn) for turn in dialogue.turns],
         "questions": questions,
         "noise": round(rng.uniform(-4, -2.3), 3),
         "pauses": rng.randrange(2**31),
     }
-
-
-def _estimate(sentence: str) -> float:
-    """Rough seconds of speech with the pause that follows it."""
-    return 0.25 + 0.062 * len(sentence) + 0.15 * sentence.count(",")
 
 
 def _time_words(script: dict, engine) -> tuple[list[list[tuple[str, float, float]]], np.ndarray | None]:
@@ -216,7 +137,7 @@ def _time_words(script: dict, engine) -> tuple[list[list[tuple[str, float, float
             chunks += [wave * speaker["gain"], np.zeros(pause, np.float32)]
             spans = [(w.text, w.start, w.end) for w in said.words]
         else:
-            wave = np.zeros(int(SAMPLING_RATE * _estimate(turn["text"])), np.float32)
+            wave = np.zeros(int(SAMPLING_RATE * grammar.estimate_seconds(turn["text"])), np.float32)
             lengths = [0.05 + 0.04 * len(w) * rng.uniform(0.7, 1.25) for w in turn["text"].split()]
             ends = np.cumsum(lengths) * (len(wave) / SAMPLING_RATE - 0.1) / sum(lengths)
             spans = list(zip(turn["text"].split(), [0.0, *ends[:-1]], ends, strict=True))

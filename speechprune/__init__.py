@@ -13,20 +13,14 @@ from pathlib import Path
 
 __version__ = "0.1.0"
 
-# The public names and where they live; resolved on first use, so that importing speechprune stays fast.
+# Public names and where they live; resolved on first use, so that importing speechprune stays fast. The classes of
+# pruners are public, too, and found by their files.
 _PUBLIC = {
     "Answer": "speechprune.asking",
     "SpeechLLM": "speechprune.asking",
     "PruneInputs": "speechprune.pruners",
     "Pruner": "speechprune.pruners",
     "FirstLayer": "speechprune.pruners",
-    "Original": "speechprune.pruners",
-    "Full": "speechprune.pruners",
-    "RAP": "speechprune.pruners",
-    "RAC": "speechprune.pruners",
-    "Phase1": "speechprune.pruners",
-    "Phase2": "speechprune.pruners",
-    "SpeechPrune": "speechprune.pruners",
 }
 __all__ = ["__version__", *_PUBLIC]
 
@@ -37,9 +31,15 @@ if (_ROOT / "setup.py").is_file() and (_ROOT / "recipes").is_dir():
 
 
 def __getattr__(name: str):
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'speechprune' has no attribute {name!r}; public names: {', '.join(__all__)}")
-    return getattr(importlib.import_module(_PUBLIC[name]), name)
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    if name[:1].isupper():  # a pruner; nothing else is worth the import of torch
+        pruners = importlib.import_module("speechprune.pruners")
+        if name in dir(pruners):
+            return getattr(pruners, name)
+    raise AttributeError(
+        f"module 'speechprune' has no attribute {name!r}; public names: {', '.join(__all__)}, and the pruners"
+    )
 
 
 def __dir__() -> list[str]:

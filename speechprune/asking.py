@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import torch
 from scipy.signal import resample_poly
 from torch import Tensor
 
@@ -21,11 +22,11 @@ from speechprune.audio import load_windows
 from speechprune.common.defaults import PRUNER, QUERY, RATE, SEED
 from speechprune.common.meter import Meter
 from speechprune.common.tensors import join
+from speechprune.features.signals import Listener, check_signals
 from speechprune.models.base import SpeechLLM
 from speechprune.models.batching import check_length
-from speechprune.prompts import LETTERS, letters, query_text
-from speechprune.pruners import PruneInputs, Pruner, get_pruner
-from speechprune.pruners.base import PAD
+from speechprune.prompts import LETTERS, letters
+from speechprune.pruners import PAD, PruneInputs, Pruner, get_pruner
 
 QUICK = 8  # windows that are heard before anybody asks how far it is
 
@@ -101,7 +102,8 @@ def ask(
     keep = model.budget(rate)
     chosen = get_pruner(pruner) if isinstance(pruner, str) else pruner
     prompt = model.prompt(question, choices)
-    text = query_text(question, choices, query)
+    check_signals(chosen, model)
+    T, parts = model.embed_query(question, choices, query)
     recording = _Recording.open(audio, model)
     full_windows = int(recording.seconds // model.window_seconds)
     check_length(
@@ -111,18 +113,22 @@ def ask(
         model.max_positions,
     )
     heard = recording.hear(model, chosen.first_window_only, progress)
-    tokens = join(map(model.project, model.encode_parts(heard))).to(model.device)
+    listener = Listener(model)
+    tokens = join(map(model.project, listener.encode_parts(heard))).to(model.device)
+    signals = listener.signals(len(tokens)) if chosen.needs else {}
     inputs = PruneInputs.single(
         tokens,
-        model.embed_text(text) if chosen.uses_query else None,
+        T,
         frame_rate=model.frame_rate,
         window=model.window,
         first_layer=model.first_layer,
         seed=seed,
+        choices=parts,
+        signals={name: torch.from_numpy(values) for name, values in signals.items()},
+        first_pass=model.first_pass([prompt]) if "first_pass" in chosen.needs else None,
     )
-    indices = chosen.select(inputs, keep)[0]
-    indices = indices[indices != PAD]
-    logprobs = model.choice_logprobs([tokens[indices]], [prompt], len(choices))[0]
+    read, indices, sources = _pruned(chosen, inputs, keep)
+    logprobs = model.choice_logprobs([read], [prompt], len(choices))[0]
     if not logprobs.isfinite().all():
         raise ValueError(f"{model.name} gave log-probabilities of {logprobs.tolist()}; use --dtype float32")
     probabilities = logprobs.softmax(-1).tolist()
@@ -134,12 +140,23 @@ def ask(
         choice=choices[best],
         index=best,
         probabilities=dict(zip(choices, probabilities, strict=True)),
-        kept=_spans(indices, model.frame_rate),
+        kept=_spans(sources, model.frame_rate),
         tokens=len(indices),
         total_tokens=total,
         pruner=chosen.name,
         rate=rate if chosen.has_budget else None,
     )
+
+
+def _pruned(pruner: Pruner, inputs: PruneInputs, keep: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What the LLM reads (k, D), where that stands (k,), and which tokens are heard in it (m,), of one recording."""
+    if pruner.merges:
+        (merged,) = pruner.merge_each(inputs, [keep])
+        indices = merged.index[0][merged.index[0] != PAD]
+        return merged.tokens(inputs.S)[0, : len(indices)], indices, torch.nonzero(merged.into[0] != PAD)[:, 0]
+    indices = pruner.select(inputs, keep)[0]
+    indices = indices[indices != PAD]
+    return inputs.S[0, indices], indices, indices
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,8 @@ def format_question(question: str, choices: Sequence[str] | None) -> str:
     return "\n".join([question, *lines, "Answer with the letter."])
 
 
-def query_text(question: str, choices: Sequence[str], query: str) -> str:
-    """The real text that pruners compare the audio with.
+def query_parts(question: str, choices: Sequence[str], query: str) -> list[str]:
+    """The real text that pruners compare the audio with, in its parts: the question, then each choice.
 
     Args:
         query: "question" (the paper's reading), or "question+choices": the choices follow, without their letters.
@@ -57,4 +57,9 @@ def query_text(question: str, choices: Sequence[str], query: str) -> str:
     """
     if query not in QUERIES:
         raise ValueError(f"unknown query {query!r}; choose from: {', '.join(QUERIES)}")
-    return question if query == "question" else " ".join([question, *choices])
+    return [question, *(f" {choice}" for choice in choices)] if query == "question+choices" else [question]
+
+
+def query_text(question: str, choices: Sequence[str], query: str) -> str:
+    """``query_parts``, joined."""
+    return "".join(query_parts(question, choices, query))

@@ -37,7 +37,7 @@ def command(packages, tmp_path):
 
     def command(*words: str) -> subprocess.CompletedProcess:
         env = ENVIRONMENT | {"PYTHONPATH": f"{ROOT}{os.pathsep}{packages}"}
-        line = [sys.executable, "-S", "-m", "speechprune.cli", *words]  # -S: no other packages
+        line = [sys.executable, "-S", "-m", "speechprune", *words]  # -S: no other packages
         return subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
 
     return command

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from helpers.shells import ROOT, bash
 
 pytest_plugins = ["pytester"]
 
@@ -68,3 +69,11 @@ def test_a_sound_reason_does_not(run):
     assert strict.ret == 0
     strict.assert_outcomes(passed=1, skipped=2, xfailed=1)
     strict.stdout.no_fnmatch_line("*--strict-skips: skipped*")
+
+
+def test_ci_asks_for_it(tmp_path):
+    for name, body in (("make", 'printf "<%s>" "$@"'), ("chromium", ""), ("chromedriver", "")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    result = bash(ROOT / ".ci/run", cwd=tmp_path, env={"PATH": f"{tmp_path}:/usr/bin:/bin", "PYTEST_ARGS": "-k x"})
+    assert (result.returncode, result.stdout) == (0, "<test><PYTEST_ARGS=--strict-skips -k x>")

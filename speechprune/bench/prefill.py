@@ -13,8 +13,8 @@ from speechprune.bench.sizes import PAPER_MS, QUERY_TOKENS, SECONDS
 from speechprune.bench.timing import Times, milliseconds, side_by_side
 from speechprune.common.defaults import TEXT_TOKENS
 from speechprune.common.markdown import aligned_table
+from speechprune.costs.audio_encoder import encoder_cost
 from speechprune.costs.count import recording
-from speechprune.costs.encoder import encoder_cost
 from speechprune.costs.profiling import RATES
 from speechprune.pruners import FirstLayer, PruneInputs, SpeechPrune
 

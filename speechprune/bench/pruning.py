@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -10,12 +10,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedConfig
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, Qwen2RotaryEmbedding
 
+from speechprune.bench.selection import LENGTHS, format_selection, measure_selection
 from speechprune.bench.sizes import QUERY_TOKENS, SECONDS
 from speechprune.bench.timing import milliseconds, side_by_side
 from speechprune.common.defaults import TEXT_TOKENS
 from speechprune.common.markdown import aligned_table
+from speechprune.costs.audio_encoder import encoder_cost
 from speechprune.costs.count import recording, true_costs
-from speechprune.costs.encoder import encoder_cost
 from speechprune.costs.profiling import RATES
 from speechprune.pruners import FirstLayer, Phase1, PruneInputs, SpeechPrune
 
@@ -30,7 +31,12 @@ ABOUT = (
 
 
 def measure_pruning(
-    config: PreTrainedConfig, device: torch.device, dtype: torch.dtype, repeats: int = 7, seconds: float = SECONDS
+    config: PreTrainedConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    repeats: int = 7,
+    seconds: float = SECONDS,
+    lengths: Sequence[int] = LENGTHS,
 ) -> dict:
     """Time and count pruning and prefill, batch 1.
 
@@ -39,10 +45,12 @@ def measure_pruning(
         device, dtype: of the decoder; pruners get float32 on the device, as from every adapter.
         repeats: timed rounds, at least 2.
         seconds: of the recording.
+        lengths: audio tokens that every pruner is timed at.
     Returns:
-        {device, dtype, layers, recording_tokens, window, tokens, prefill, rows}: ``tokens`` are the prefill's, audio
-        and text; ``prefill`` is {flop, time, layer, lm_head}, a row {name, flop, flop_share, time, time_share}. Times
-        are ``Times`` as dicts; a share is that of the prefill's FLOP, or of its median time.
+        {device, dtype, layers, recording_tokens, window, tokens, prefill, rows, selection}: ``tokens`` are the
+        prefill's, audio and text; ``prefill`` is {flop, time, layer, lm_head}, a row {name, flop, flop_share, time,
+        time_share}, ``selection`` what ``measure_selection`` returns. Times are ``Times`` as dicts; a share is that of
+        the prefill's FLOP, or of its median time.
     """
     text, window = config.text_config, encoder_cost(config).tokens
     _, available = recording(encoder_cost(config), 0, seconds)
@@ -84,6 +92,7 @@ def measure_pruning(
             "lm_head": times["lm_head"].as_dict(),
         },
         "rows": rows,
+        "selection": measure_selection(device, repeats, lengths, text.hidden_size, text.num_attention_heads),
     }
 
 
@@ -142,4 +151,5 @@ def format_pruning(result: dict) -> str:
         f"One layer takes {milliseconds(prefill['layer'])[0]} ms, lm_head {milliseconds(prefill['lm_head'])[0]} ms."
     )
     head = ["", "GFLOP", "% of prefill's", "median ms", "quartiles ms", "% of prefill's"]
-    return "\n\n".join([ABOUT, about, aligned_table(head, rows)])
+    parts = [ABOUT, about, aligned_table(head, rows), "### Every pruner", format_selection(result["selection"])]
+    return "\n\n".join(parts)

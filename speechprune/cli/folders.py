@@ -13,9 +13,9 @@ from speechprune.cli.base import PATH, command
 @command
 def recipes() -> None:
     """List the recipes that `speechprune clone` copies."""
-    from speechprune.data import folders
+    from speechprune.data import clones
 
-    found = folders.recipes()
+    found = clones.recipes()
     width = max(map(len, found))
     for name, about in found.items():
         click.echo(f"{name:{width}}  {about}")
@@ -26,9 +26,9 @@ def recipes() -> None:
 @click.argument("folder", type=PATH)
 def clone(recipe: str, folder: Path) -> None:
     """Make FOLDER to run RECIPE in, its run.sh and conf/; see `speechprune recipes`."""
-    from speechprune.data import folders
+    from speechprune.data import clones
 
-    logging.info("made %s; go on with: cd %s && ./run.sh --help", folders.clone(recipe, folder), folder)
+    logging.info("made %s; go on with: cd %s && ./run.sh --help", clones.clone(recipe, folder), folder)
 
 
 @command
@@ -39,9 +39,9 @@ def new(name: str, folder: Path) -> None:
 
     docs/adding-a-corpus.md goes on from there. In the egs/ of a checkout, the corpus goes into its recipes/.
     """
-    from speechprune.data import folders
+    from speechprune.data import clones
 
-    logging.info("made %s; what to do next stands in docs/adding-a-corpus.md", folders.begin(name, folder))
+    logging.info("made %s; what to do next stands in docs/adding-a-corpus.md", clones.begin(name, folder))
 
 
 @command

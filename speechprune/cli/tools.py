@@ -1,4 +1,4 @@
-"""Commands beside the stages: ask a recording, look at cuts, count costs, train the mini model."""
+"""Commands beside the stages: ask a recording, look at cuts, count costs, measure speed."""
 
 from __future__ import annotations
 
@@ -109,8 +109,63 @@ def bench(
     result = run(lines or tuple(TITLES), load, load.words(), cuts, recordings, repeats, progress is not False)
     click.echo(json.dumps(result) if as_json else format_bench(result))
     if out is not None:
+        if selection := result["lines"].get("pruning", {}).get("selection"):
+            from speechprune.report.figures import save
+            from speechprune.report.small_multiples import selection_figure
+
+            save(selection_figure(selection, "speechprune"), out.parent / "figures", "selection")
         with atomic_write(out) as file:
             file.write(page(result, shlex.join(["speechprune", *sys.argv[1:]])))
+
+
+@command
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+def pruners(as_json: bool) -> None:
+    """Name the pruners: what each does, its paper, what it needs besides the audio tokens."""
+    import json
+
+    from speechprune.pruners.listing import format_listing, listing
+
+    found = listing()
+    click.echo(json.dumps(found) if as_json else format_listing(found))
+
+
+@command
+@click.argument("exp", type=PATH)
+@click.option("--against", default="speechprune", show_default=True, help="System that the others are tested against.")
+@click.option("--out", type=PATH, help="Write a Markdown page, such as ZOO.md, and figures/zoo.png beside it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+@click.option("--made-by", "made_by", multiple=True, help="Command that made EXP, for the page; several times.")
+def rank(exp: Path, against: str, out: Path | None, as_json: bool, made_by: tuple[str, ...]) -> None:
+    """Rank the systems of EXP at each budget, with paired tests: many methods at one glance."""
+    import dataclasses
+    import json
+    import shlex
+    import sys
+
+    from speechprune.common.files import Problem, atomic_write
+    from speechprune.scoring.ranking import rank as run
+    from speechprune.scoring.ranking import ranking_page
+
+    problems: list[Problem] = []
+    found = run(exp, against, problems)
+    for problem in problems:
+        logging.warning("%s", problem)
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(entry) for entry in found]))
+    commands = [*made_by, shlex.join(["speechprune", *sys.argv[1:]])]
+    heading = f"{exp.resolve().name}, {exp.resolve().parent.name}"
+    if out is None:
+        if not as_json:
+            click.echo(ranking_page(found, against, heading, commands, []))
+        return
+    from speechprune.report.figures import save
+    from speechprune.report.small_multiples import zoo_figure
+
+    written = save(zoo_figure(found, against), out.parent / "figures", "zoo")
+    figures = [path.relative_to(out.parent).as_posix() for path in written if path.suffix == ".png"]
+    with atomic_write(out) as file:
+        file.write(ranking_page(found, against, heading, commands, figures))
 
 
 @command
@@ -149,26 +204,6 @@ def describe(cuts: Path, picture: Path | None) -> None:
         logging.warning("%s", problem)
     click.echo(found)
     logging.info("drew %s", draw(found, picture, folder.resolve().name))
-
-
-@command
-@click.argument("data", type=PATH)
-@click.argument("out", type=PATH)
-@click.option(
-    "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="YAML; defaults stand in speechprune/training/mini/config.py.",
-)
-@click.option("--part", "parts", multiple=True, help="Only this part; may be given several times.")
-def train_mini(data: Path, out: Path, config: Path | None, parts: tuple[str, ...]) -> None:
-    """Train a mini speech LLM on DATA (prepared sets train, train_text, dev); OUT/model is the result."""
-    from speechprune.training.mini.config import TrainConfig
-    from speechprune.training.mini.train import PARTS, MiniTrainer
-
-    if unknown := [part for part in parts if part not in PARTS]:
-        raise ValueError(f"unknown part {unknown[0]!r}; choose from: {', '.join(PARTS)}")
-    settings = TrainConfig.from_yaml(config) if config else TrainConfig()
-    MiniTrainer(settings, data, out).run(parts or PARTS)
 
 
 @command

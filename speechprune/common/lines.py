@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import IO, Any
+from io import BufferedIOBase
+from typing import Any
 
 LONGEST = 1 << 26  # bytes of one line; the words of ten hours, with their times, are fewer
 
 
-def bounded_lines(handle: IO[bytes]) -> Iterator[bytes]:
+def bounded_lines(handle: BufferedIOBase) -> Iterator[bytes]:
     """The lines of a file; of one longer than ``LONGEST``, as in a gzip bomb, its beginning."""
     while line := handle.readline(LONGEST):
         yield line

@@ -17,7 +17,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from speechprune.costs.encoder import EncoderCost, encoder_cost
+from speechprune.costs.audio_encoder import EncoderCost, encoder_cost
 from speechprune.costs.llm import VALUE_BYTES, DecoderShape, decoder_shape, speech_config
 from speechprune.models.loading import check_layers, on_meta
 

@@ -13,8 +13,8 @@ from transformers import PreTrainedConfig
 
 from speechprune.common.defaults import TEXT_TOKENS
 from speechprune.common.markdown import aligned_table
+from speechprune.costs.audio_encoder import encoder_cost
 from speechprune.costs.count import count_parameters, recording, true_costs
-from speechprune.costs.encoder import encoder_cost
 from speechprune.costs.llm import CONVENTIONS, decoder_shape, speech_config, table1_costs
 from speechprune.models.base import Prompt, SpeechLLM
 from speechprune.models.folder import ModelFolder

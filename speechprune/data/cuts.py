@@ -31,6 +31,8 @@ __all__ = ["Problem", "read_cuts", "validate_cut", "validate_cuts", "write_cuts"
 # Custom fields of a dump's cuts; ``features.extract`` says what they hold.
 STAGE_FIELDS = (
     "audio_tokens",
+    "signals",
+    "signal_names",
     "checksums",
     "audio_hash",
     "audio_files",

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import logging
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from types import MappingProxyType
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from speechprune.common.errors import explain
-from speechprune.decoding.batches import Reply, batches
+from speechprune.decoding.batches import Merging, Reply, batches
+from speechprune.decoding.inputs import pruner_inputs
 from speechprune.decoding.oracle import Oracle
 from speechprune.decoding.systems import LEFT_OUT, System
 from speechprune.models import SpeechLLM
 from speechprune.models.batching import check_length
-from speechprune.prompts import check_question, query_text
-from speechprune.pruners import PAD, PruneInputs
+from speechprune.prompts import check_question
+from speechprune.pruners import PAD, Merged, Pruner
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,12 @@ class Answerer:
         self.together = model.device.type != "cpu" if together is None else together
 
     def answer(
-        self, recording: str, tokens: Tensor, questions: Sequence[dict], systems: Iterable[System]
+        self,
+        recording: str,
+        tokens: Tensor,
+        questions: Sequence[dict],
+        systems: Iterable[System],
+        signals: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> Iterator[tuple[System, list[Reply]]]:
         """(system, replies in the order of ``questions``) of each system; of all errors only ``DeviceError`` is raised.
 
@@ -58,7 +64,9 @@ class Answerer:
             tokens: (N, D) float32 audio tokens of the recording.
             questions: as the cut contract has them.
             systems: those that differ only in their rate share the pruner's work.
+            signals: {name: (N,)}, what is known of the tokens besides (``PruneInputs.signals``).
         """
+        self._signals = signals
         systems = list(systems)
         modes = {system.mode == "cloze" for system in systems}
         asked = {cloze: [self._asked(question, cloze) for question in questions] for cloze in modes}
@@ -141,16 +149,21 @@ class Answerer:
         budgets = [self.model.window if s.rate is None else self.model.budget(s.rate) for s in systems]
         failure = None
         try:
-            inputs = self._inputs(recording, heard, systems[0], rows)
-            chosen = [rows.cpu() for rows in systems[0].pruner.select_each(inputs, budgets)]
+            inputs = pruner_inputs(self.model, recording, heard, systems[0], rows, self._signals)
+            pruner = cast(Pruner, systems[0].pruner)  # the oracle is consulted elsewhere
+            found = pruner.merge_each(inputs, budgets) if pruner.merges else pruner.select_each(inputs, budgets)
+            chosen: list[Merged | Tensor] = list(found)
         except Exception as error:
             failure = explain(error)
         if failure is None:
-            for system, found in zip(systems, chosen, strict=True):
-                for row, part in zip(found, parts, strict=True):
-                    indices = available[part[0]][row[row != PAD]]
+            for system, one in zip(systems, chosen, strict=True):
+                index = (one.index if isinstance(one, Merged) else one).cpu()
+                for number, part in enumerate(parts):
+                    places, row = available[part[0]], index[number]
+                    indices = places[row[row != PAD]]
+                    merging = Merging.of(one, number, places) if isinstance(one, Merged) else None
                     for reply in (replies[system][k] for k in part):
-                        reply.heard, reply.indices = heard, indices
+                        reply.heard, reply.indices, reply.merging = heard, indices, merging
         elif len(systems) > 1:
             for system in systems:
                 self._choose(recording, heard, replies, available, [system], parts)
@@ -164,39 +177,16 @@ class Answerer:
     def _consult(self, tokens: Tensor, replies: dict[System, list[Reply]]) -> None:
         """Tokens that the oracle chooses, for every reply of systems that differ in rate."""
         for system, rows in replies.items():
-            keep = self.model.budget(system.rate)
+            oracle, keep = cast(Oracle, system.pruner), self.model.budget(system.rate or 0.0)
             for reply in rows:
                 if reply.error is not None:
                     continue
                 try:
                     spans = reply.question.get("evidence") or []
                     evidence = evidence_mask(spans, len(tokens), self.model.frame_rate)
-                    reply.heard, reply.indices = tokens, system.pruner.select(evidence, keep)
+                    reply.heard, reply.indices = tokens, oracle.select(evidence, keep)
                 except Exception as error:
                     reply.error = explain(error)
-
-    def _inputs(
-        self, recording: str, heard: Tensor, method: System, rows: Sequence[tuple[Reply, Tensor]]
-    ) -> PruneInputs:
-        model, device = self.model, heard.device
-        queries = [heard.new_zeros(0, heard.shape[1])] * len(rows)
-        if method.pruner.uses_query:
-            texts = [query_text(r.question["question"], r.question["choices"], method.query) for r, _ in rows]
-            queries = [model.embed_text(text) for text in texts]
-        if method.audio in LEFT_OUT:
-            S = pad_sequence([heard[available.to(device)] for _, available in rows], batch_first=True)
-        else:
-            S = heard.expand(len(rows), -1, -1)  # hours of audio once, not once a question
-        return PruneInputs(
-            S=S,
-            lengths=torch.tensor([len(available) for _, available in rows], device=device),
-            T=pad_sequence(queries, batch_first=True),
-            query_lengths=torch.tensor([len(query) for query in queries], device=device),
-            frame_rate=model.frame_rate,
-            window=model.window,
-            first_layer=model.first_layer,
-            seeds=[zlib.crc32(f"{method.seed}/{recording}".encode())] * len(rows),
-        )
 
     def _elsewhere(self, reply: Reply, left_out: Sequence[str], total: int) -> Tensor:
         """Indices of the tokens outside of the question's spans of these kinds. ValueError where there is no such."""
@@ -223,10 +213,10 @@ class Answerer:
         """Fill in what the model says, in the mode and with the positions of ``system``."""
         waiting = [reply for reply in replies if reply.error is None]
         while waiting:
-            most, asked = self.batch_tokens, set()
+            most, asked = self.batch_tokens, set[int]()
             for batch in batches(waiting, most):
                 self._ask_batch(system, total, batch)
-                asked.update(map(id, batch))
+                asked |= set(map(id, batch))
                 if self.batch_tokens != most:  # memory was short: what is left goes into smaller batches
                     break
             waiting = [reply for reply in waiting if id(reply) not in asked]
@@ -259,12 +249,12 @@ class Answerer:
 
     def _attempt(self, system: System, total: int, batch: list[Reply]) -> tuple[str | None, bool]:
         """(what went wrong or None, whether for want of GPU memory). Nothing of a failed prefill stays alive."""
-        places = {}
+        places: dict[str, Any] = {}
         if system.positions == "original":
             places = {"positions": [reply.indices for reply in batch], "total": [total] * len(batch)}
         try:
             # One tensor for all rows that read the same: the model reads it once.
-            audio = {id(reply.indices): reply.heard[reply.indices.to(reply.heard.device)] for reply in batch}
+            audio = {id(reply.indices): reply.tokens() for reply in batch}
             rows = [audio[id(reply.indices)] for reply in batch], [reply.prompt for reply in batch]
             if system.mode == "generate":
                 for reply, text in zip(batch, self.model.generate(*rows, REPLY_TOKENS, **places), strict=True):

@@ -5,11 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from speechprune.models import Prompt
+from speechprune.pruners import PAD, Merged
 
 CACHED = 16_384  # tokens in the caches of a batch that are always fine: 9 GB for a 7B model without grouped queries
+
+
+@dataclass(frozen=True)
+class Merging:
+    """How the tokens that are read were merged, of tokens that went anywhere at all.
+
+    Attributes:
+        sources: (m,) int64, these tokens.
+        into: (m,) int64, place among the tokens read that each went into; weight: (m,) float64, its weight there.
+    """
+
+    sources: Tensor
+    into: Tensor
+    weight: Tensor
+
+    @classmethod
+    def of(cls, merged: Merged, row: int, places: Tensor) -> Merging:
+        """Row ``row`` of ``merged``, whose tokens stand at ``places`` of the recording."""
+        into = merged.into[row, : len(places)].cpu()
+        went = into != PAD
+        return cls(places[went], into[went], merged.weight[row, : len(places)].cpu()[went])
 
 
 @dataclass
@@ -21,6 +44,7 @@ class Reply:
         prompt: the text around the audio.
         heard: (N, D) what the system could choose from: the recording's tokens, or silence.
         indices: (n,) int64 on the CPU, the tokens of it that are read. Replies that read the same hold one object.
+        merging: None where the tokens are read as they are.
         continuations: in mode cloze, the token ids of each choice as the answer; empty in the others.
         logprobs: (C,) log-probabilities of the choices' letters, in mode cloze of the choices themselves, summed over
             their tokens; None in mode generate.
@@ -28,13 +52,29 @@ class Reply:
     """
 
     question: dict
-    prompt: Prompt | None = None
-    heard: Tensor | None = None
-    indices: Tensor | None = None
+    # Not set where there is an error.
+    prompt: Prompt = None  # type: ignore[assignment]
+    heard: Tensor = None  # type: ignore[assignment]
+    indices: Tensor = None  # type: ignore[assignment]
+    merging: Merging | None = None
     continuations: tuple[tuple[int, ...], ...] = ()
     logprobs: list[float] | None = None
     text: str | None = None
     error: str | None = None
+
+    @property
+    def sources(self) -> Tensor:
+        """(m,) int64: the tokens of the recording that are heard, be it in a sum with others."""
+        return self.indices if self.merging is None else self.merging.sources
+
+    def tokens(self) -> Tensor:
+        """(n, D) what the LLM reads."""
+        heard = self.heard[self.sources.to(self.heard.device)]
+        if self.merging is None:
+            return heard
+        sums = heard.new_zeros(len(self.indices), heard.shape[1], dtype=torch.float64)
+        weighted = heard * self.merging.weight[:, None].to(heard.device)
+        return sums.index_add_(0, self.merging.into.to(heard.device), weighted).to(heard.dtype)
 
     @property
     def start(self) -> int:

@@ -10,6 +10,7 @@ from lhotse import MonoCut
 from speechprune.decoding.answering import evidence_mask
 from speechprune.decoding.batches import Reply
 from speechprune.decoding.hypotheses import pack_tokens
+from speechprune.decoding.oracle import Oracle
 from speechprune.decoding.replies import parse_choice
 from speechprune.decoding.rows import Question, plain
 from speechprune.decoding.systems import System
@@ -28,15 +29,16 @@ def make_row(
         total: audio tokens of the recording; None where there are none.
     """
     answered, heard = reply.error is None, system.audio not in ("silence", "none")
-    recall, precision = _evidence_kept(reply, total, model.frame_rate) if answered and heard else (None, None)
-    rotation = {} if system.permute == "none" else {"rotation": reply.question["rotation"]}
-    text = {"reply": reply.text} if system.mode == "generate" else {}
+    recall, precision = _evidence_kept(reply, total or 0, model.frame_rate) if answered and heard else (None, None)
+    rotation: dict[str, Any] = {} if system.permute == "none" else {"rotation": reply.question["rotation"]}
+    text: dict[str, Any] = {"reply": reply.text} if system.mode == "generate" else {}
     if system.mode == "generate" and rotation:  # no log-probabilities tell how many rotations there are
         text |= {"choices": len(reply.question["choices"])} if answered else {}
     if system.mode == "cloze":
         text = {"mode": "cloze", "choice_tokens": [len(ids) for ids in reply.continuations] if answered else None}
     corpus = cut.custom.get("corpus")
     spoken = {"resynthesised": str(engine)} if (engine := cut.custom.get("resynthesised")) else {}
+    passes = {} if reply.indices is None else _passes(system, len(reply.indices), total or 0, model)
     return {
         "id": reply.question["id"],
         "recording": plain(cut.id),
@@ -51,8 +53,9 @@ def make_row(
         **text,
         "tokens": len(reply.indices) if answered else None,
         "total_tokens": total,
+        **passes,
         "duration": _seconds(cut.duration),
-        "kept": pack_tokens(reply.indices, total) if answered and heard else None,
+        "kept": pack_tokens(reply.sources.numpy(), total or 0) if answered and heard else None,
         "evidence_recall": recall,
         "evidence_precision": precision,
         **rotation,
@@ -64,11 +67,20 @@ def make_row(
     }
 
 
+def _passes(system: System, kept: int, total: int, model: SpeechLLM) -> dict:
+    """{"layer_tokens": audio tokens that enter each layer of the LLM} where a first pass adds to those read."""
+    passes = [] if isinstance(system.pruner, Oracle) else system.pruner.first_passes(total, kept, model.window)
+    if not passes:
+        return {}
+    found = [kept + sum(tokens for layers, tokens in passes if layer < layers) for layer in range(model.layers)]
+    return {"layer_tokens": found}
+
+
 def _prediction(reply: Reply) -> str | None:
     """The likeliest letter, or the one that a generated text names; None where it names none."""
-    if reply.text is None:
-        return LETTERS[max(range(len(reply.logprobs)), key=reply.logprobs.__getitem__)]
-    index = parse_choice(reply.text, reply.question["choices"])
+    if (values := reply.logprobs) is not None:
+        return LETTERS[max(range(len(values)), key=values.__getitem__)]
+    index = parse_choice(reply.text or "", reply.question["choices"])
     return None if index is None else LETTERS[index]
 
 
@@ -94,5 +106,5 @@ def _evidence_kept(reply: Reply, total: int, frame_rate: float) -> tuple[float |
     mask = evidence_mask(spans or [], total, frame_rate)
     if not mask.any():
         return None, None
-    kept = mask[reply.indices].sum().item()
-    return round(kept / mask.sum().item(), 6), round(kept / len(reply.indices), 6)
+    kept = mask[reply.sources].sum().item()
+    return round(kept / mask.sum().item(), 6), round(kept / len(reply.sources), 6)

@@ -42,7 +42,9 @@ def parse_choice(reply: str, choices: Sequence[str]) -> int | None:
     texts = [_line(choice).strip(_EDGES) for choice in choices]
     reply = _TEXT.sub(r"\1", reply)
     if tagged := [boxed or answer for boxed, answer in _TAGGED.findall(reply)]:
-        named = set().union(*(_named(_line(text), texts) or {None} for text in tagged))
+        named: set[int | None] = set()
+        for text in tagged:
+            named |= _named(_line(text), texts) or {None}
     else:
         named = {index for part in _parts(reply) for index in _named(part, texts)}
     return named.pop() if len(named) == 1 else None
@@ -79,7 +81,7 @@ def _lettered(part: str, texts: list[str]) -> set[int]:
     known = letters(len(texts))
     match = _LETTER.match(part.upper() if len(_fold(part)) == 1 else part)
     letter = match[1].strip("()[]'").upper() if match else ""
-    if not letter or letter not in known:
+    if match is None or not letter or letter not in known:
         return set()
     index = known.index(letter)
     rest = (match[3] or "").strip(_EDGES)
@@ -89,7 +91,7 @@ def _lettered(part: str, texts: list[str]) -> set[int]:
         return set()  # "A man came in": an article, not an answer; "A is wrong", "A) is wrong"
     starts = [text and re.match(rf"{re.escape(text)}(?!\w)", rest, re.IGNORECASE) for text in texts]
     ends = {other: found.end() for other, found in enumerate(starts) if found}
-    spoken = max(ends, key=ends.get, default=index)  # of "red" and "red wine", the longer
+    spoken = max(ends, key=lambda other: ends[other], default=index)  # of "red" and "red wine", the longer
     behind = rest[ends.get(index, 0) :]
     others = re.findall(rf"(?<!\w)[{known}](?!\w)", re.split(r"[.!?]\s", behind, maxsplit=1)[0])
     return {index, spoken} | {known.index(other) for other in others}

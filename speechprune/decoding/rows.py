@@ -155,6 +155,7 @@ _OPTIONAL: dict[str, _Check] = {  # rows of earlier versions and of others lack 
     "recording": _TEXT,
     "corpus": (lambda value: value is None or _is_text(value), "null or the name of a corpus"),
     "total_tokens": _TOKENS,
+    "layer_tokens": (_is_counts, "null or a list of numbers of tokens"),
     "duration": (_is_amount, "null or seconds"),
     "mode": (lambda value: value == "cloze", "cloze, where it stands"),
     "choice_tokens": (_is_counts, "null or a list of numbers of tokens"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,10 +26,12 @@ from speechprune.decoding.expected import expect
 from speechprune.decoding.folders import FolderOfRows, claim
 from speechprune.decoding.listening import Listening
 from speechprune.decoding.make_rows import make_row
+from speechprune.decoding.oracle import Oracle
 from speechprune.decoding.rows import UNVERIFIED, Left, Question, questions_of
 from speechprune.decoding.systems import DecodeConfig, System
 from speechprune.features.dump import check_model, load_states, read_dump
 from speechprune.features.lines import recording_names
+from speechprune.features.signals import check_signals, load_signals
 from speechprune.models import SpeechLLM
 
 log = logging.getLogger(__name__)
@@ -82,7 +84,8 @@ def decode(
 
     A row has id, recording, system, rate, model, corpus, set, prediction (letter; null where a generated reply names no
     choice), answer (letter), choice_logprobs (list; null in mode generate), reply (text, in mode generate), tokens
-    (number kept), total_tokens, duration (of the recording, seconds), kept (which: ``hypotheses.unpack_tokens``; null
+    (number kept), total_tokens, layer_tokens (audio tokens that enter each layer of the LLM, where a first pass adds to
+    those kept), duration (of the recording, seconds), kept (which: ``hypotheses.unpack_tokens``; null
     where the recording is not heard), evidence_recall (share of the evidence's tokens kept, or null),
     evidence_precision (share of the kept tokens that are the evidence's, or null), error, version (of the question:
     ``rows.version_of``), audio_hash (of the recording's samples, null where the dump does not know it) and source_hash
@@ -103,8 +106,8 @@ def decode(
         stop: asked before each recording; once it says True, the rest is left to another run.
     Raises:
         FileNotFoundError: there is no dump.
-        ValueError: the dump is another model's or has no questions, or ``exp_dir`` holds rows of another model or of
-            other options.
+        ValueError: the model cannot give what a pruner needs, the dump is another model's or has no questions, or
+            ``exp_dir`` holds rows of another model or of other options.
         WriteError: a full disk, ..., or another process runs the same job. Finished rows are kept.
         DeviceError: the GPU failed for good. Finished rows are kept.
     """
@@ -115,6 +118,8 @@ def decode(
     cuts = read_dump(dump, summary.problems, share)
     check_model(dump, model)
     for system in config.systems:
+        if not isinstance(system.pruner, Oracle):
+            check_signals(system.pruner, model)
         claim(exp / system.folder, system, model)
     folders = {s.folder: {"permute": s.permute, "mode": s.mode} for s in config.systems}
     questions = expect(exp, dump, config.identity, folders)
@@ -195,21 +200,23 @@ def _rows(
     if not questions or not systems:
         return
     known = {question["id"]: Question.of(cut.id, question, cut.custom.get("audio_hash")) for question in questions}
-    error, tokens = cut.custom.get("error"), None
+    error, tokens, signals = cut.custom.get("error"), None, {}
     if error is None:
         try:
             tokens = answerer.model.project(torch.from_numpy(load_states(cut)))
+            signals = load_signals(cut)
         except Exception as cause:  # one recording must never stop the run
             error = explain(cause)
     total = None if tokens is None else len(tokens)
     for permute in dict.fromkeys(system.permute for system in systems):
         group = [system for system in systems if system.permute == permute]
         asked = group[0].turned(questions)
-        if error is not None:
-            replies = [Reply(question, error=error) for question in asked]
-            pairs = ((system, replies) for system in group)
+        pairs: Iterable[tuple[System, list[Reply]]]
+        if tokens is None:
+            failed = [Reply(question, error=error) for question in asked]
+            pairs = [(system, failed) for system in group]
         else:
-            pairs = answerer.answer(cut.id, tokens, asked, group)
+            pairs = answerer.answer(cut.id, tokens, asked, group, signals)
         for system, replies in pairs:
             yield (
                 system,

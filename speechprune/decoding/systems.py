@@ -15,7 +15,7 @@ from speechprune.decoding.expected import identity
 from speechprune.decoding.oracle import Oracle
 from speechprune.decoding.rows import is_taken, label, turned
 from speechprune.prompts import QUERIES
-from speechprune.pruners import Pruner, all_pruners, get_pruner
+from speechprune.pruners import Pruner, all_pruners, get_pruner, required_options, to_options
 
 # What a system hears: the recording; the recording without some of the question's spans (and 0.2 s on both sides of
 # each); a full window of silence, repeated to the recording's length; no audio token at all. A model that answers
@@ -90,7 +90,7 @@ class System:
         for key in ("permute", "mode"):
             if values[key] == SETTINGS[key][0]:
                 del values[key]  # folders from before there was a choice stay valid
-        return {**values, "method": self.pruner.name, "options": dataclasses.asdict(self.pruner)}
+        return {**values, "method": self.pruner.name, "options": to_options(self.pruner)}
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,7 @@ def load_config(path: str | Path) -> DecodeConfig:
           - method: speechprune
             rates: [0.6]
             phase2: {heads: full-width}
+          - {method: all, without: [full, iterative_fusion]}  # every pruner that there is
           - oracle
           - {name: silence, method: original, audio: silence}
 
@@ -167,7 +168,8 @@ def _parse(table: dict) -> DecodeConfig:
         raise ValueError(f"seed: {common['seed']!r}, expected a whole number")
     systems: list[System] = []
     for entry in table["systems"]:
-        systems += _expand(entry if isinstance(entry, dict) else {"method": entry}, table.get("rates"), common)
+        for each in _each(entry if isinstance(entry, dict) else {"method": entry}):
+            systems += _expand(each, table.get("rates"), common)
     folders = [system.folder for system in systems]
     if doubled := [folder for folder in folders if folders.count(folder) > 1]:
         raise ValueError(f"systems: {doubled[0]} appears twice; give one of them another 'name'")
@@ -177,6 +179,18 @@ def _parse(table: dict) -> DecodeConfig:
     if taken := next((folder for folder in folders if is_taken(folder)), None):
         raise ValueError(f"systems: {taken}: the experiment's folder has a file or folder of this name; choose another")
     return DecodeConfig(tuple(systems), batch_tokens, table)
+
+
+def _each(entry: dict) -> list[dict]:
+    """The entry itself; for ``{method: all, without: [..]}`` one for every pruner that needs no options."""
+    if entry.get("method") != "all":
+        return [entry]
+    without = entry.get("without", [])
+    if not isinstance(without, list) or (unknown := [name for name in without if name not in all_pruners()]):
+        named = without if not isinstance(without, list) else unknown[0]
+        raise ValueError(f"systems: all: without {named!r}; give a list of {', '.join(all_pruners())}")
+    alone = [name for name, cls in all_pruners().items() if not required_options(cls) and name not in without]
+    return [{**{key: value for key, value in entry.items() if key != "without"}, "method": name} for name in alone]
 
 
 def _expand(entry: dict, rates: object, common: dict) -> list[System]:

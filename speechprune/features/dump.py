@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+ARRAYS = ("audio_tokens", "signals")  # custom fields that point into an archive
 UNVERIFIED = (
     "unverified: extracted before checksums were stored; whether audio or archive changed since cannot be told "
     "(to be sure, remove the dump and run stage 2 again: rm -r {dump})"
@@ -53,8 +54,9 @@ def read_dump(dump_dir: str | Path, problems: list[Problem], only: Collection[st
         names = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         problems.append(Problem(str(dump), "recordings", f"{len(missing)} missing: {names}", "all; run stage 2 again"))
     for cut in cuts.values():
-        if tokens := stored_array(custom_fields(cut)):
-            tokens.array.storage_path = str(_beside(tokens, dump))
+        for field in ARRAYS:
+            if array := stored_array(custom_fields(cut), field):
+                array.array.storage_path = str(_beside(array, dump))
     found = [cuts[name] for name in sorted(wanted & cuts.keys())]
     if unverified := sum(is_unverified(custom_fields(cut)) for cut in found):
         log.warning("%s: %d recordings %s", dump, unverified, UNVERIFIED.format(dump=dump))
@@ -74,13 +76,18 @@ def load_states(cut: MonoCut) -> np.ndarray:
         if "audio_tokens" in custom:
             reason = f"where they are, {shown(custom['audio_tokens'])}, is not as stage 2 writes it; {_AGAIN}"
         raise ValueError(f"{cut.id} has no audio tokens: {custom.get('error', reason)}")
-    path, key = Path(tokens.array.storage_path), tokens.array.storage_key
-    states = tokens.load()
-    if list(states.shape) != list(tokens.shape):
-        raise ValueError(f"{cut.id}: {path}:{key} holds {states.shape}, expected {tuple(tokens.shape)}; {_AGAIN}")
-    if not is_whole(path, key, cut.id, _checksums(custom).get("audio_tokens")):
+    return load_array(cut, "audio_tokens", tokens)
+
+
+def load_array(cut: MonoCut, field: str, stored: TemporalArray) -> np.ndarray:
+    """What ``stored_array`` found; errors as ``load_states``."""
+    path, key = Path(stored.array.storage_path), stored.array.storage_key
+    array = stored.load()
+    if list(array.shape) != list(stored.shape):
+        raise ValueError(f"{cut.id}: {path}:{key} holds {array.shape}, expected {tuple(stored.shape)}; {_AGAIN}")
+    if not is_whole(path, key, cut.id, _checksums(custom_fields(cut)).get(field)):
         raise ValueError(f"{cut.id}: {path}:{key} is not what was written there; {_AGAIN}")
-    return states
+    return array
 
 
 def cut_files(dump: Path) -> list[Path]:

@@ -37,6 +37,7 @@ from speechprune.features.dump import (
     revision_of,
 )
 from speechprune.features.reuse import hash_cut, look_up
+from speechprune.features.signals import Listener, signal_table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,11 +100,11 @@ def extract_features(
     """Encode one job's share of the recordings into ``dump_dir``; what is there already is left alone.
 
     Every line is the input cut with custom fields (``STAGE_FIELDS``): ``audio_tokens``, a TemporalArray of (N, E)
-    float16 states, ``checksums``, the length and CRC-32 of each array, ``audio_hash`` of the samples that
-    were encoded, ``audio_files``, the size and time of change of each file, and ``source_hash`` of the input cut. A
-    recording that fails gets ``error`` instead, and is tried again at the next run. A recording whose samples changed,
-    or whose array is not whole any more, is extracted again; where something else in a cut changed, its line is written
-    anew with the states that there are.
+    float16 states, ``signals``, one of (N, K) float32 with their ``signal_names``, ``checksums``, the length and CRC-32
+    of each array, ``audio_hash`` of the samples that were encoded, ``audio_files``, the size and time of change of each
+    file, and ``source_hash`` of the input cut. A recording that fails gets ``error`` instead, and is tried again at the
+    next run. A recording whose samples changed, or whose array is not whole any more, is extracted again; where
+    something else in a cut changed, its line is written anew with the states that there are.
 
     Args:
         cuts_path: cuts file, or a folder of them.
@@ -184,14 +185,21 @@ def _extract(cut: MonoCut, model: SpeechLLM, archive: KaldiioWriter, sources: Co
     try:
         files = file_states(cut.recording)  # before it is read: a change in between shows at the next run
         windows = load_windows(cut.recording, model.window_seconds, model.sampling_rate, sources, digest)
-        states = join(map(partial(_stored, model.name), model.encode_parts(windows))).numpy()
-        tokens = archive.store_array(cut.id, states, frame_shift=1 / model.frame_rate, temporal_dim=0, start=0)
+        listener = Listener(model)
+        states = join(map(partial(_stored, model.name), listener.encode_parts(windows))).numpy()
+        names, table = signal_table(listener.signals(len(states)))
+        arrays, checksums = {}, {}
+        for field, array in (("audio_tokens", states), ("signals", table)):
+            arrays[field] = archive.store_array(
+                cut.id, array, frame_shift=1 / model.frame_rate, temporal_dim=0, start=0
+            )
+            checksums[field] = archive.last
     except WriteError:
         raise
     except Exception as error:  # one recording must never stop the run
         return {"error": explain(error)}
-    heard = {"audio_hash": digest.hexdigest(), "audio_files": files}
-    return {"audio_tokens": tokens, "checksums": {"audio_tokens": archive.last}, **heard}
+    heard = {"audio_hash": digest.hexdigest(), "audio_files": files, "signal_names": names}
+    return arrays | {"checksums": checksums, **heard}
 
 
 def _stored(model: str, states: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +21,8 @@ from speechprune.common.registry import subclasses
 from speechprune.common.tensors import join
 from speechprune.models.folder import ModelFolder, Need
 from speechprune.models.loading import Placement, pick_device, pick_dtype
-from speechprune.pruners.base import FirstLayer
+from speechprune.prompts import query_parts
+from speechprune.pruners import FirstLayer, FirstPass
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,10 @@ class SpeechLLM(ABC):
         frame_rate: audio tokens per second.
         window_seconds: the longest audio that the encoder reads at once; longer recordings are cut into windows.
         window: audio tokens of one full window: the model's ordinary input.
+        layers: decoder layers of the LLM.
         max_positions: the longest input of the LLM, audio and text tokens together.
         device, dtype: where and in which precision the model computes.
+        signals: what ``encode_parts`` can tell of each token beside its state; see ``PruneInputs.signals``.
 
     States, audio tokens, embeddings and first-layer weights cross this contract as float32 on ``device``, whatever
     ``dtype`` is, so that pruners compute alike for every model.
@@ -52,10 +56,12 @@ class SpeechLLM(ABC):
     name: str
     model_types: ClassVar[tuple[str, ...]] = ()
     refused: ClassVar[dict[str, str]] = {}
+    signals: ClassVar[tuple[str, ...]] = ()
     sampling_rate: int
     frame_rate: float
     window_seconds: float
     window: int
+    layers: int
     max_positions: int
     device: torch.device
     dtype: torch.dtype
@@ -102,7 +108,7 @@ class SpeechLLM(ABC):
                     if llm.prompt("who?", ["yes", "no"]) == llm.prompt("why?", ["yes", "no"]):
                         raise ValueError("the chat template leaves the question out")
                 return llm
-            if reason := family.refused.get(folder.model_type):
+            if reason := family.refused.get(folder.model_type or ""):
                 raise ValueError(f"{folder.name}: {folder.model_type} models cannot be pruned: {reason}")
         known = ", ".join(f"{name} (model_type {', '.join(cls.model_types)})" for name, cls in families.items())
         raise ValueError(f"{folder.name}: unknown model_type {folder.model_type!r}; families: {known}")
@@ -128,12 +134,15 @@ class SpeechLLM(ABC):
         return self._folder.prompt_fingerprint()
 
     @abstractmethod
-    def encode_parts(self, windows: Iterable[np.ndarray]) -> Iterator[Tensor]:
+    def encode_parts(
+        self, windows: Iterable[np.ndarray], signals: dict[str, list[Tensor]] | None = None
+    ) -> Iterator[Tensor]:
         """Encoder states before the projector, padding stripped, a few windows at a time.
 
         Args:
             windows: (T,) float32 samples each, mono at ``sampling_rate``; every one but the last is a full window.
                 Read lazily, as many as the next part takes.
+            signals: where given, gets the model's signals of each part: {name: [(n,) float32, ..]}.
         Yields:
             (n, E) float32, n >= 1, in time order; one part at least.
         Raises:
@@ -159,6 +168,20 @@ class SpeechLLM(ABC):
     @abstractmethod
     def embed_text(self, text: str) -> Tensor:
         """Embeddings (L, D) float32 of the text alone: no system prompt, no special tokens."""
+
+    def embed_query(self, question: str, choices: Sequence[str], query: str) -> tuple[Tensor, Tensor]:
+        """``embed_text`` of ``query_text`` (L, D), and which part each of its tokens is of (L,) int64.
+
+        0 is the question, c the c-th choice. ValueError as ``query_text``.
+        """
+        *before, whole = accumulate(query_parts(question, choices, query))
+        T = self.embed_text(whole)
+        ends = torch.tensor([len(self.embed_text(text)) for text in before])
+        return T, torch.searchsorted(ends, torch.arange(len(T)), right=True).to(T.device)
+
+    def first_pass(self, prompts: Sequence[Prompt]) -> FirstPass:
+        """The LLM's attention to audio tokens when asked ``prompts``, one a row. ValueError where it cannot be had."""
+        raise ValueError(f"{self.name} does not show the attention of a first pass; choose another pruner")
 
     @abstractmethod
     def prompt(self, question: str, choices: Sequence[str] | None) -> Prompt:

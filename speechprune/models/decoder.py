@@ -13,7 +13,7 @@ from transformers import DynamicCache
 
 from speechprune.models.base import Prompt
 from speechprune.models.batching import shared_prefixes
-from speechprune.models.reading import ReadingLLM
+from speechprune.models.reading_llm import ReadingLLM
 from speechprune.prompts import letters as letters_of
 
 WINDOWS_PER_FORWARD = 8  # enough to fill a GPU with a large encoder; memory does not grow with the recording
@@ -26,12 +26,18 @@ class DecoderLLM(ReadingLLM):
     ``window_seconds`` and ``window``.
     """
 
-    def encode_parts(self, windows: Iterable[np.ndarray]) -> Iterator[Tensor]:
+    def encode_parts(
+        self, windows: Iterable[np.ndarray], signals: dict[str, list[Tensor]] | None = None
+    ) -> Iterator[Tensor]:
         checked = self._checked(windows)
         first, states = 0, 0
         while batch := list(islice(checked, WINDOWS_PER_FORWARD)):
             with torch.inference_mode():
-                part = self._encode(batch, first).to(self.device)
+                part, told = (self._encode(batch, first), {}) if signals is None else self._encode_telling(batch, first)
+                part = part.to(self.device)
+            if signals is not None:
+                for name, values in told.items():
+                    signals.setdefault(name, []).append(values)
             first, states = first + len(batch), states + len(part)
             if len(part):
                 yield part
@@ -48,6 +54,10 @@ class DecoderLLM(ReadingLLM):
 
         Only the last window may be short.
         """
+
+    def _encode_telling(self, windows: list[np.ndarray], first: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """``_encode``, and {signal: (N,) float32} of ``signals``."""
+        return self._encode(windows, first), {}
 
     def _checked(self, windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """The windows that hold samples. The feature extractor would cut longer ones, and pad gaps into the time."""
@@ -118,9 +128,11 @@ class DecoderLLM(ReadingLLM):
             Prompt(prompts[row].before, (*prompts[row].after, *ids[:-1]))
             for row, ids in zip(owners, answers, strict=True)
         ]
-        repeated = [None if rows is None else [rows[row] for row in owners] for rows in (audio, positions, total)]
-        rows = self._rows(repeated[0], longer, *repeated[1:])
-        states, ends, _, _ = self._read_rows(rows, shared_prefixes(repeated[0], longer, repeated[1]))
+        heard = [audio[row] for row in owners]
+        kept = None if positions is None else [positions[row] for row in owners]
+        whole = None if total is None else [total[row] for row in owners]
+        rows = self._rows(heard, longer, kept, whole)
+        states, ends, _, _ = self._read_rows(rows, shared_prefixes(heard, longer, kept))
         sums = torch.zeros(len(rows), device=self.device)
         lengths = torch.tensor([len(ids) for ids in answers])
         for place in range(int(lengths.max())):  # one token of all answers at a time: logits are wide
@@ -147,7 +159,7 @@ class DecoderLLM(ReadingLLM):
         width = max(len(row.prefix.places) for row in rows) + max(len(row.after) for row in rows) + max_new_tokens
         slides = zip(cache.is_sliding, cache.layers, strict=True)
         if any(sliding and layer.sliding_window <= width for sliding, layer in slides):
-            prefixes = range(len(rows))  # the window would count the padding behind the shorter rows
+            prefixes = list(range(len(rows)))  # the window would count the padding behind the shorter rows
         states, mask, places = self._prefill(rows, prefixes, cache)
         ended = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
         finite, ends = ~ended, torch.tensor([*self._ends], dtype=torch.long, device=self.device)
@@ -171,7 +183,7 @@ class DecoderLLM(ReadingLLM):
 
     def _letter_ids(self, n: int) -> list[int]:
         tokenizer = self._tokenizer
-        found = []
+        found: list[int] = []
         for letter in letters_of(n):
             ids = tokenizer(letter, add_special_tokens=False)["input_ids"]
             if len(ids) != 1 or ids[0] == tokenizer.unk_token_id or ids[0] in found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ class Gemma4(HuggingFace):
     model_types = tuple(classes)
 
     @classmethod
-    def load(cls, folder: ModelFolder, placement: Placement) -> Gemma4:
+    def load(cls, folder: ModelFolder, placement: Placement) -> Self:
         if not folder.config.get("audio_config"):
             raise ValueError(f"{folder.name}: config.json has no audio_config; this model of the family hears nothing")
         return super().load(folder, placement)

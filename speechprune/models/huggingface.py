@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import jinja2
 import numpy as np
@@ -59,8 +59,8 @@ class HuggingFace(AudioTokenLLM):
         self.frame_rate = self.window / self.window_seconds
 
     @classmethod
-    def load(cls, folder: ModelFolder, placement: Placement) -> HuggingFace:
-        model_class, processor_class = cls.classes[folder.model_type]
+    def load(cls, folder: ModelFolder, placement: Placement) -> Self:
+        model_class, processor_class = cls.classes[folder.model_type or ""]
         model = load_weights(getattr(transformers, model_class), folder, placement, cls._config(folder))
         if getattr(model.config, "has_lora_adapter", False):
             if not getattr(model, "_hf_peft_config_loaded", False):
@@ -113,7 +113,7 @@ class HuggingFace(AudioTokenLLM):
 
     def _merged(self, inputs: dict) -> Tensor:
         """(B, W, D): text embeddings with the audio in its place, as they enter the decoder, which does not run."""
-        found = []
+        found: list[Tensor] = []
         hook = self._seam.register_forward_pre_hook(partial(_stop, found), with_kwargs=True)
         try:
             self._model(**inputs, use_cache=False)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Self
 
 from torch import Tensor, nn
 
 from speechprune.models.folder import ModelFolder
 from speechprune.models.huggingface import HuggingFace
 from speechprune.models.loading import Placement
-from speechprune.models.reading import linear
+from speechprune.models.reading_llm import linear
 
 LORA = "speech-lora"  # folder of the adapter that the published checkpoint uses for audio
 
@@ -22,7 +23,7 @@ class Phi4Multimodal(HuggingFace):
     model_types = tuple(classes)
 
     @classmethod
-    def load(cls, folder: ModelFolder, placement: Placement) -> Phi4Multimodal:
+    def load(cls, folder: ModelFolder, placement: Placement) -> Self:
         lora = ModelFolder(f"{folder.name}/{LORA}", folder.path / LORA, folder.commit, {})
         if not lora.path.is_dir():
             return super().load(folder, placement)

@@ -11,6 +11,7 @@ from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 from transformers.masking_utils import create_bidirectional_mask
 
 from speechprune.models.audio_token import AudioTokenLLM
+from speechprune.models.encoder_attention import watched_attention
 from speechprune.models.folder import CHAT_TEMPLATE, ModelFolder, Need
 from speechprune.models.loading import Placement, load_processor, load_weights
 
@@ -23,6 +24,7 @@ class Qwen2Audio(AudioTokenLLM):
 
     name = "qwen2_audio"
     model_types = ("qwen2_audio",)
+    signals = ("encoder_attention",)
 
     def __init__(self, folder: ModelFolder, model: Qwen2AudioForConditionalGeneration, processor: Qwen2AudioProcessor):
         super().__init__(folder, model, processor)
@@ -61,6 +63,12 @@ class Qwen2Audio(AudioTokenLLM):
     def _lengths(self, mel_frames: Tensor) -> tuple[Tensor, Tensor]:
         """Frames behind the convolutions, and audio tokens, of so many mel frames."""
         return self._encoder._get_feat_extract_output_lengths(mel_frames)
+
+    def _encode_telling(self, windows: list[np.ndarray], first: int) -> tuple[Tensor, dict[str, Tensor]]:
+        with watched_attention(self._encoder.layers[-1].self_attn) as received:
+            states = self._encode(windows, first)
+        pairs = [row[: len(row) // 2 * 2].unflatten(0, (-1, 2)).mean(1) for row in received]  # pooled as the states are
+        return states, {"encoder_attention": torch.cat(pairs)}
 
     def _encode(self, windows: list[np.ndarray], first: int) -> Tensor:
         """States (N, E) float32 of at most one full window each, as the stock forward makes them."""

@@ -1,51 +1,44 @@
-"""Pruners: one method, one file. They know tensors, neither models nor corpora."""
+"""Pruners: one method, one file. They know tensors, neither models nor corpora.
+
+Every pruner's class can be imported from here: ``from speechprune.pruners import SpeechPrune``. They are found by
+their files (``all_pruners``).
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from speechprune.common.registry import lookup, subclasses
 from speechprune.common.rooms import beside_run_sh
-from speechprune.pruners.base import PAD, FirstLayer, PruneInputs, Pruner
-from speechprune.pruners.full import Full
-from speechprune.pruners.options import build
-from speechprune.pruners.original import Original
-from speechprune.pruners.phase1 import Phase1
-from speechprune.pruners.phase2 import Phase2
-from speechprune.pruners.rac import RAC
-from speechprune.pruners.rap import RAP
-from speechprune.pruners.speechprune import SpeechPrune
+from speechprune.pruners.base import Pruner, Step
+from speechprune.pruners.inputs import PAD, FirstLayer, FirstPass, Merged, PruneInputs
+from speechprune.pruners.options import all_pruners, from_options, get_pruner, required_options, to_options
+from speechprune.pruners.scorer import Scorer
 
 __path__ += beside_run_sh(__name__)
 __all__ = [
     "PAD",
-    "RAC",
-    "RAP",
     "FirstLayer",
-    "Full",
-    "Original",
-    "Phase1",
-    "Phase2",
+    "FirstPass",
+    "Merged",
     "PruneInputs",
     "Pruner",
-    "SpeechPrune",
+    "Scorer",
+    "Step",
     "all_pruners",
+    "from_options",
     "get_pruner",
+    "required_options",
+    "to_options",
 ]
 
 
-def all_pruners() -> dict[str, type[Pruner]]:
-    """{name: class} of every pruner found in this folder, sorted by name."""
-    return subclasses(__name__, Pruner)
+def __getattr__(name: str) -> Any:
+    if not name.startswith("_"):
+        for cls in all_pruners().values():
+            if cls.__name__ == name:
+                return cls
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def get_pruner(name: str, **options: Any) -> Pruner:
-    """A pruner by its name, e.g. ``get_pruner("speechprune", phase2={"heads": "full-width"})``.
-
-    Args:
-        name: a key of ``all_pruners()``.
-        options: the fields of the pruner's dataclass; a dict stands for the options of a nested pruner.
-    Raises:
-        ValueError: unknown name, unknown option or bad value; the message lists what is valid.
-    """
-    return build(lookup("pruner", name, all_pruners()), options)
+def __dir__() -> list[str]:
+    return sorted({*globals(), *(cls.__name__ for cls in all_pruners().values())})

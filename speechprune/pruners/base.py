@@ -1,106 +1,19 @@
-"""The pruner contract: tensors in, ascending token indices out.
+"""The pruner contract: tensors in, ascending token indices out (and, from mergers, where every other token went).
 
-A pruner never knows a model's name or a corpus. Notation follows the paper (arXiv 2412.12009, section III):
-``S`` (N, D) audio tokens after the projector, ``T`` (L, D) embeddings of the text query.
+A chain of pruners is a pruner, and ``>>`` makes one of any two: hence both in one file.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-PAD = -1  # fills the end of a row of indices whose recording has fewer tokens than the others
-GPU_BLOCKS = 64  # a GPU's blocks hold so many times what a CPU keeps in its cache: few kernels, each a full one
-
-
-@dataclass(frozen=True)
-class FirstLayer:
-    """What phase 2 may see of the LLM: the query and key projections of its first decoder layer.
-
-    Attributes:
-        q_weight: (num_heads * head_dim, D) float, as ``nn.Linear`` stores it (y = x W^T).
-        k_weight: (num_kv_heads * head_dim, D) float.
-        num_heads: query heads; num_kv_heads: key heads (fewer under grouped-query attention).
-        q_bias, k_bias: (rows of the weight,) or None where the model has none.
-        rope_theta: base of the rotary embedding, or None where the model has none.
-    """
-
-    q_weight: Tensor
-    k_weight: Tensor
-    num_heads: int
-    num_kv_heads: int
-    q_bias: Tensor | None = None
-    k_bias: Tensor | None = None
-    rope_theta: float | None = None
-
-    @property
-    def head_dim(self) -> int:
-        return self.q_weight.shape[0] // self.num_heads
-
-    @cached_property
-    def signs(self) -> Tensor:
-        """(rows of q_weight, then of k_weight; D): +1 or -1, in a dtype that multiplies signs exactly and fast.
-
-        Made once and kept, since no call changes the weights: 134 MB for Qwen2-Audio-7B on a CPU, half of it on a GPU.
-        """
-        weights = (self.q_weight, self.k_weight)
-        return torch.cat([sign(weight, sign_dtype(weight.device, weight.shape[1])) for weight in weights])
-
-
-@dataclass(frozen=True)
-class PruneInputs:
-    """A batch of B recordings (or B questions about one), padded at the end to N audio and L text tokens.
-
-    Attributes:
-        S: (B, N, D) float, audio tokens after the projector, in time order.
-        lengths: (B,) int64, valid audio tokens of each row, 1 <= lengths <= N.
-        T: (B, L, D) float, embeddings of the text query alone (no system prompt, no special tokens).
-        query_lengths: (B,) int64, valid text tokens of each row.
-        frame_rate: audio tokens per second (25 for Qwen2-Audio).
-        window: tokens of the model's ordinary input (750 for 30 s at 25/s): what Original reads and phase 1 leaves.
-        first_layer: the LLM's first q/k projections, for phase 2; None where no LLM is at hand.
-        seeds: one integer per row, for random pruners. The same seed draws the same tokens in any batch.
-    """
-
-    S: Tensor
-    lengths: Tensor
-    T: Tensor
-    query_lengths: Tensor
-    frame_rate: float
-    window: int
-    first_layer: FirstLayer | None = None
-    seeds: Sequence[int] = field(default=())
-
-    @classmethod
-    def single(
-        cls,
-        S: Tensor,
-        T: Tensor | None = None,
-        *,
-        frame_rate: float = 25.0,
-        window: int = 750,
-        first_layer: FirstLayer | None = None,
-        seed: int = 0,
-    ) -> PruneInputs:
-        """One recording: ``S`` (N, D) and, for query-aware pruners, ``T`` (L, D)."""
-        if S.ndim != 2 or len(S) == 0:
-            raise ValueError(f"S has shape {tuple(S.shape)}; expected (N, D) with N >= 1")
-        if T is None:
-            T = S.new_zeros(0, S.shape[1])
-        if T.ndim != 2 or T.shape[1] != S.shape[1]:
-            raise ValueError(f"T has shape {tuple(T.shape)}; expected (L, {S.shape[1]}) to match S")
-        size = torch.tensor([len(S), len(T)], device=S.device)
-        return cls(S[None], size[:1], T[None], size[1:], frame_rate, window, first_layer, (seed,))
-
-    def valid(self) -> Tensor:
-        """(B, N) bool, true on real audio tokens."""
-        return torch.arange(self.S.shape[1], device=self.S.device) < self.lengths[:, None]
+from speechprune.pruners.inputs import PAD, Merged, PruneInputs
 
 
 class Pruner(ABC):
@@ -109,16 +22,22 @@ class Pruner(ABC):
     Class attributes:
         name: how configurations and ``--pruner`` call it.
         title: how tables print it.
+        source: paper and where it can be read, "" for common knowledge.
         uses_query: False where the choice of tokens does not depend on T (it is then made once per recording).
         has_budget: False where ``keep`` is ignored (Original, Full).
         first_window_only: True where tokens behind the model's ordinary input are never chosen: they need not be made.
+        merges: True where kept tokens are sums of several; ``merge_each`` then says which.
+        needs: what it reads besides S and T: "first_layer", "first_pass" or names of signals.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
+    source: ClassVar[str] = ""
     uses_query: ClassVar[bool] = True
     has_budget: ClassVar[bool] = True
     first_window_only: ClassVar[bool] = False
+    merges: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def select(self, inputs: PruneInputs, keep: int) -> Tensor:
@@ -138,75 +57,158 @@ class Pruner(ABC):
         """``select`` for each of several budgets; a method overrides it where budgets can share work."""
         return [self.select(inputs, keep) for keep in keeps]
 
+    def merge_each(self, inputs: PruneInputs, keeps: Sequence[int]) -> list[Merged]:
+        """Where every token went, for each of several budgets; its ``index`` is what ``select`` returns."""
+        return [Merged.selection(index, inputs.S.shape[1]) for index in self.select_each(inputs, keeps)]
+
     def left(self, total: int, keep: int, window: int) -> int:
         """Tokens that ``select`` leaves of a recording of ``total``: known before there are any."""
         return min(total, keep)
 
-    def __call__(
-        self,
-        S: Tensor,
-        T: Tensor | None = None,
-        *,
-        keep: int,
-        frame_rate: float = 25.0,
-        window: int = 750,
-        first_layer: FirstLayer | None = None,
-        seed: int = 0,
-    ) -> Tensor:
-        """Prune one recording: S (N, D), T (L, D) -> (k,) int64 ascending indices, k = min(keep, N)."""
-        inputs = PruneInputs.single(S, T, frame_rate=frame_rate, window=window, first_layer=first_layer, seed=seed)
-        return self.select(inputs, keep)[0]
+    def first_passes(self, total: int, keep: int, window: int) -> list[tuple[int, int]]:
+        """(layers, audio tokens) of each pass of the LLM that choosing ``keep`` of ``total`` tokens takes; most: []."""
+        return []
+
+    def to(self, budget: str | int | float) -> Step:
+        """The pruner as a step of a chain that leaves ``budget``: "window", tokens (int) or a rate (float)."""
+        return Step(self, budget)
+
+    def __rshift__(self, after: Pruner) -> Chain:
+        """``self`` down to the model's window, then ``after``: ``Phase1() >> Phase2()``.
+
+        With other budgets: ``RAC().to(1500) >> Phase1()``, ``RAC().to(1500) >> (Phase1().to(0.2) >> Phase2())``.
+        """
+        return self.to("window") >> after
+
+    def __call__(self, S: Tensor, T: Tensor | None = None, *, keep: int, **inputs) -> Tensor:
+        """Prune one recording: S (N, D), T (L, D) -> (k,) int64 ascending indices, k = min(keep, N).
+
+        Args:
+            inputs: the other arguments of ``PruneInputs.single``.
+        """
+        return self.select(PruneInputs.single(S, T, **inputs), keep)[0]
 
 
-def top_indices(scores: Tensor, valid: Tensor, keep: int) -> Tensor:
-    """The ``keep`` best tokens of each row, in time order.
+@dataclass(frozen=True)
+class Step:
+    """A pruner of a chain.
 
-    Args:
-        scores: (B, N) float, higher is better; ties go to the earlier token, so that results do not depend on the
-            device's sort.
-        valid: (B, N) bool.
-        keep: >= 1.
-    Returns:
-        (B, K) int64 as ``Pruner.select`` promises.
-    Raises:
-        ValueError: keep < 1, or a valid score is NaN.
+    Attributes:
+        pruner: any.
+        budget: what it leaves: "window" (the model's ordinary input), a token count (int) or a rate (float, the share
+            of the window that is removed); None for the last step, which leaves what the chain is asked for.
     """
-    return first_indices(best_first(scores, valid), valid, keep)
+
+    pruner: Pruner
+    budget: str | int | float | None = None
+
+    def __post_init__(self) -> None:
+        count = isinstance(self.budget, int) and not isinstance(self.budget, bool) and self.budget >= 1
+        rate = isinstance(self.budget, float) and 0 <= self.budget < 1
+        if not (self.budget in (None, "window") or count or rate):
+            raise ValueError(
+                f"budget={self.budget!r}; expected 'window', a token count such as 1500, or a rate such as 0.2"
+            )
+        if self.budget is not None and not self.pruner.has_budget:
+            raise ValueError(f"budget={self.budget!r}, but {self.pruner.name} ignores it; give the step another method")
+
+    def tokens(self, window: int) -> int:
+        """What the step leaves, in tokens."""
+        if isinstance(self.budget, float):
+            return max(1, round(window * (1 - self.budget)))
+        return window if self.budget == "window" else self.budget
+
+    def __rshift__(self, after: Pruner) -> Chain:
+        return Chain((self, *(after.steps if isinstance(after, Chain) else [Step(after)])))
 
 
-def best_first(scores: Tensor, valid: Tensor) -> Tensor:
-    """(B, N) int64: the tokens of each row by falling score, padding last; arguments and errors as ``top_indices``."""
-    if (torch.isnan(scores) & valid).any():
-        raise ValueError("a token's score is NaN: the audio tokens or the query hold NaN or infinite values")
-    order = torch.argsort(scores.masked_fill(~valid, -torch.inf), dim=1, descending=True, stable=True)
-    # A valid token may itself score -inf: sort padding behind every valid token by a second, stable key.
-    return order.gather(1, torch.argsort((~valid).gather(1, order).to(torch.uint8), dim=1, stable=True))
+@dataclass(frozen=True)
+class Chain(Pruner):
+    """Any pruners in a row. A step whose budget is below what the chain is asked for leaves that much instead.
 
-
-def first_indices(order: Tensor, valid: Tensor, keep: int) -> Tensor:
-    """The first ``keep`` tokens of ``best_first``'s order, in time order; as ``top_indices``."""
-    if keep < 1:
-        raise ValueError(f"keep={keep}; a pruner keeps at least 1 token")
-    N, order = order.shape[1], order[:, :keep]
-    chosen = torch.where(valid.gather(1, order), order, N).sort(dim=1).values
-    return torch.where(chosen == N, PAD, chosen)
-
-
-def sign(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """+1 or -1, +1 for 0: two values, as binarisation asks."""
-    return torch.where(x >= 0, 1.0, -1.0).to(dtype)
-
-
-def sign_dtype(device: torch.device, D: int) -> torch.dtype:
-    """What sums of D products of signs are exact in and fast on ``device``.
-
-    float32 holds every such sum (and so do the lower precisions that torch may multiply float32 in: signs lose nothing,
-    and it adds up in float32). float16 has 11 bits: enough for the even numbers up to 4096, and a sum of evenly many
-    signs is even.
+    Attributes:
+        steps: two or more; all but the last name their budget. Later steps see the survivors as one sequence without
+            gaps. Only the last may merge.
     """
-    return torch.float16 if device.type == "cuda" and D <= 4096 and D % 2 == 0 else torch.float32
+
+    name = "chain"
+    title = "Chain"
+
+    steps: tuple[Step, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.steps, tuple):
+            raise ValueError(f"chain: steps={self.steps!r}; expected a list of steps")
+        if len(self.steps) < 2:
+            raise ValueError(f"chain: {len(self.steps)} steps; give two or more")
+        for place, step in enumerate(self.steps):
+            last = place == len(self.steps) - 1
+            called = f"chain: step {place + 1}, {step.pruner.name}"
+            if not last and step.budget is None:
+                raise ValueError(f"{called}: no budget; every step but the last needs one, such as budget: window")
+            if last and step.budget is not None:
+                raise ValueError(f"{called}: budget {step.budget!r}; the last step leaves what the chain is asked for")
+            if not last and step.pruner.merges:
+                raise ValueError(f"{called}: it merges tokens, which only the last step may do")
+
+    @property
+    def uses_query(self) -> bool:
+        return any(step.pruner.uses_query for step in self.steps)
+
+    @property
+    def has_budget(self) -> bool:
+        return self.steps[-1].pruner.has_budget
+
+    @property
+    def merges(self) -> bool:
+        return self.steps[-1].pruner.merges
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(need for step in self.steps for need in step.pruner.needs))
+
+    def __rshift__(self, after: Pruner) -> Chain:
+        *before, last = self.steps
+        return Chain((*before, *(last.pruner >> after).steps))
+
+    def left(self, total: int, keep: int, window: int) -> int:
+        return self.steps[-1].pruner.left(total, keep, window)
+
+    def select(self, inputs: PruneInputs, keep: int) -> Tensor:
+        return self.select_each(inputs, [keep])[0]
+
+    def select_each(self, inputs: PruneInputs, keeps: Sequence[int]) -> list[Tensor]:
+        return [merged.index for merged in self.merge_each(inputs, keeps)]
+
+    def first_passes(self, total: int, keep: int, window: int) -> list[tuple[int, int]]:
+        found = []
+        for step in self.steps:
+            found += step.pruner.first_passes(total, keep, window)
+            total = total if step.budget is None else min(total, max(step.tokens(window), keep))
+        return found
+
+    def merge_each(self, inputs: PruneInputs, keeps: Sequence[int]) -> list[Merged]:
+        return _through(self.steps, inputs, keeps)
 
 
-def block_size(values: int, device: torch.device) -> int:
-    """How many values to work on at once, of a method whose working set on a CPU is to be ``values``."""
-    return values if device.type == "cpu" else GPU_BLOCKS * values
+def _through(steps: Sequence[Step], inputs: PruneInputs, keeps: Sequence[int]) -> list[Merged]:
+    step, *later = steps
+    if not later:
+        return step.pruner.merge_each(inputs, keeps)
+    sizes = [max(step.tokens(inputs.window), keep) for keep in keeps]
+    distinct = list(dict.fromkeys(sizes))
+    found: dict[int, Merged] = {}
+    for size, left in zip(distinct, step.pruner.select_each(inputs, distinct), strict=True):
+        budgets = [keep for keep, other in zip(keeps, sizes, strict=True) if other == size]
+        for keep, merged in zip(budgets, _through(later, inputs.at(left), budgets), strict=True):
+            found[keep] = _of_all(merged, left, inputs.S.shape[1])
+    return [found[keep] for keep in keeps]
+
+
+def _of_all(merged: Merged, left: Tensor, N: int) -> Merged:
+    """``merged`` of the survivors ``left`` (B, K), told of all N tokens."""
+    index = torch.where(merged.index == PAD, PAD, left.gather(1, merged.index.clamp_min(0)))
+    places = torch.where(left == PAD, N, left)  # one more, for what PAD points at
+    into = left.new_full((len(left), N + 1), PAD).scatter(1, places, merged.into)[:, :N]
+    weight = merged.weight.new_zeros(len(left), N + 1).scatter(1, places, merged.weight)[:, :N]
+    return Merged(index, into, weight)

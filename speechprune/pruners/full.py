@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from speechprune.pruners.base import PAD, PruneInputs, Pruner
+from speechprune.pruners.base import Pruner
+from speechprune.pruners.inputs import PAD, PruneInputs
 
 
 @dataclass(frozen=True)

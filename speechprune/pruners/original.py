@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from speechprune.pruners.base import PruneInputs, Pruner, top_indices
+from speechprune.pruners.base import Pruner
+from speechprune.pruners.inputs import PruneInputs
+from speechprune.pruners.ranking import top_indices
 
 
 @dataclass(frozen=True)

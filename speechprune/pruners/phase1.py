@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from speechprune.pruners.base import PruneInputs, Pruner, block_size, top_indices
+from speechprune.pruners.base import Pruner
+from speechprune.pruners.inputs import PruneInputs
 from speechprune.pruners.options import check_options
+from speechprune.pruners.ranking import check_keep, indices_of, rank
+from speechprune.pruners.vectors import DECIMALS, mean_cosine
 
-BLOCK = 2**19  # values of S turned into float64 at once on a CPU (4 MB)
 ROUNDING = 1e-9  # tokens: a share this close below a whole number counts as that number
-DECIMALS = 9  # similarities are ranked to this precision: equal tokens tie whatever the order of a sum
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Phase1(Pruner):
 
     name = "phase1"
     title = "Phase 1 only"
+    source = "arXiv 2412.12009"
 
     frame_seconds: float = 1.0
     remainder: Literal["redistribute", "floor"] = "redistribute"
@@ -40,8 +42,7 @@ class Phase1(Pruner):
             raise ValueError(f"phase1: frame_seconds={self.frame_seconds}; expected a length above 0 seconds")
 
     def select(self, inputs: PruneInputs, keep: int) -> Tensor:
-        if keep < 1:
-            raise ValueError(f"keep={keep}; a pruner keeps at least 1 token")
+        check_keep(keep)
         N = inputs.S.shape[1]
         frame = min(max(1, round(inputs.frame_rate * self.frame_seconds)), N)
         valid, similarity = in_frames(inputs.valid(), frame), in_frames(self.similarity(inputs), frame)
@@ -56,50 +57,15 @@ class Phase1(Pruner):
             )
         ranked = similarity.round(decimals=DECIMALS).masked_fill(~valid, -torch.inf)
         chosen = (rank(ranked) < counts[..., None]).flatten(1)[:, :N]  # eqs. 8-9
-        return top_indices(chosen.float(), chosen, keep)
+        return indices_of(chosen, keep)
 
-    @torch.no_grad()
     def similarity(self, inputs: PruneInputs) -> Tensor:
         """(B, N) float64: mean cosine of each audio token with the query's tokens (eq. 5's inner mean), 0 on padding.
 
         Raises:
             ValueError: a row without a query; NaN or infinite values in S or T.
         """
-        lengths, valid = inputs.query_lengths, inputs.valid()
-        if (lengths < 1).any():
-            row = int((lengths < 1).nonzero()[0])
-            raise ValueError(f"row {row} has no text query; pass T (L, D), the question's embeddings, with L >= 1")
-        T = inputs.T.double()
-        T = T / norm(T)[..., None]
-        padding = torch.arange(T.shape[1], device=T.device) >= lengths[:, None]
-        query = T.masked_fill(padding[..., None], 0).sum(1) / lengths[:, None]
-        similarity = cosines(inputs.S, query).masked_fill(~valid, 0)
-        if not torch.isfinite(similarity).all():
-            row = int((~torch.isfinite(similarity)).nonzero()[0, 0])
-            raise ValueError(f"row {row}: the audio tokens or the query hold NaN or infinite values")
-        return similarity
-
-
-def cosines(S: Tensor, query: Tensor) -> Tensor:
-    """(B, N) float64: products of each token's unit vector with its row's ``query`` (B, D) float64.
-
-    With the mean of the query's unit vectors this is the mean of the cosines. S is read in blocks of tokens, so that
-    hours of audio are never copied, and once where all rows are the same recording (a view of it, expanded).
-    """
-    shared = S.stride(0) == 0
-    if shared:
-        S, query = S[:1], query.T[None]  # (1, N, D), (1, D, B)
-    else:
-        query = query[..., None]  # (B, D, 1)
-    B, N, D = S.shape
-    size = min(N, max(1, block_size(BLOCK, S.device) // (B * D)))
-    found = query.new_empty(B, N, query.shape[2])
-    room = query.new_empty(B, size, D)  # once: an allocation a block would tear holes into the heap
-    for start in range(0, N, size):
-        tokens = S[:, start : start + size]
-        block = room[:, : tokens.shape[1]].copy_(tokens)
-        found[:, start : start + size] = block @ query / norm(block)[..., None]
-    return found[0].T if shared else found[..., 0]
+        return mean_cosine(inputs)
 
 
 def allocate(scores: Tensor, sizes: Tensor, keep: int, remainder: str = "redistribute") -> Tensor:
@@ -143,17 +109,6 @@ def fill(log_p: Tensor, sizes: Tensor, keep: int) -> Tensor:
     level = (keep - full).clamp_min(0).double().log() - open_p
     first_open = (level <= fills_at.gather(-1, order)).int().argmax(-1, keepdim=True)
     return torch.minimum(level.gather(-1, first_open) + log_p, log_size).exp()
-
-
-def rank(scores: Tensor) -> Tensor:
-    """0 for the highest of the last dimension, 1 for the next, ..; ties: the earlier first."""
-    return scores.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
-
-
-def norm(x: Tensor) -> Tensor:
-    """Length of the last dimension; a zero vector's is 1, which makes its cosine 0."""
-    length = x.norm(dim=-1)
-    return length.masked_fill(length == 0, 1)
 
 
 def in_frames(x: Tensor, frame: int) -> Tensor:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from speechprune.pruners.base import FirstLayer, PruneInputs, Pruner, best_first, block_size, first_indices, sign
+from speechprune.pruners.inputs import FirstLayer, PruneInputs, sign
 from speechprune.pruners.options import check_options
+from speechprune.pruners.scorer import Scorer
+from speechprune.pruners.vectors import block_size
 
 BLOCK = 2**20  # attention weights held at once on a CPU (8 MB in float64)
 QUERIES = 64  # in a block, at least: fewer would read the keys too often
@@ -20,7 +22,7 @@ DECIMALS = 6  # log scores are ranked to this precision: equal tokens tie whatev
 
 
 @dataclass(frozen=True)
-class Phase2(Pruner):
+class Phase2(Scorer):
     """Attention among the audio tokens, from the signs of the LLM's first q/k projections and of the tokens.
 
     Attributes:
@@ -36,7 +38,9 @@ class Phase2(Pruner):
 
     name = "phase2"
     title = "Phase 2 only"
+    source = "arXiv 2412.12009"
     uses_query = False
+    needs = ("first_layer",)
 
     heads: Literal["per-head", "full-width"] = "per-head"
     average: Literal["queries", "keys"] = "queries"
@@ -49,14 +53,6 @@ class Phase2(Pruner):
         check_options(self)
         if self.max_tokens < 1:
             raise ValueError(f"phase2: max_tokens={self.max_tokens}; expected at least 1")
-
-    def select(self, inputs: PruneInputs, keep: int) -> Tensor:
-        return self.select_each(inputs, [keep])[0]
-
-    def select_each(self, inputs: PruneInputs, keeps: Sequence[int]) -> list[Tensor]:
-        valid = inputs.valid()
-        order = best_first(self.scores(inputs), valid)
-        return [first_indices(order, valid, keep) for keep in keeps]
 
     @torch.no_grad()
     def scores(self, inputs: PruneInputs) -> Tensor:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from speechprune.pruners.base import PruneInputs, Pruner, top_indices
+from speechprune.pruners.base import Pruner
+from speechprune.pruners.inputs import PruneInputs
+from speechprune.pruners.ranking import top_indices
 from speechprune.pruners.rap import row_generators
 
 
@@ -17,6 +19,7 @@ class RAC(Pruner):
 
     name = "rac"
     title = "RAC"
+    source = "arXiv 2412.12009"
     uses_query = False
 
     def select(self, inputs: PruneInputs, keep: int) -> Tensor:

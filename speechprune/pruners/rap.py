@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from speechprune.pruners.base import PruneInputs, Pruner, top_indices
+from speechprune.pruners.inputs import PruneInputs
+from speechprune.pruners.scorer import Scorer
 
 
 @dataclass(frozen=True)
-class RAP(Pruner):
+class RAP(Scorer):
     """``keep`` tokens of the whole recording, uniformly without replacement.
 
     A row's draw depends on its seed and its length alone, and a smaller budget keeps a subset of a larger one's tokens.
@@ -20,14 +21,14 @@ class RAP(Pruner):
 
     name = "rap"
     title = "RAP"
+    source = "arXiv 2412.12009"
     uses_query = False
 
-    def select(self, inputs: PruneInputs, keep: int) -> Tensor:
-        valid = inputs.valid()
-        scores = torch.zeros(valid.shape, dtype=torch.float64)
+    def scores(self, inputs: PruneInputs) -> Tensor:
+        scores = torch.zeros(inputs.S.shape[:2], dtype=torch.float64)
         for row, (length, generator) in enumerate(row_generators(inputs)):
             scores[row, :length] = torch.randperm(length, generator=generator).double()
-        return top_indices(scores.to(valid.device), valid, keep)
+        return scores.to(inputs.S.device)
 
 
 def row_generators(inputs: PruneInputs) -> Iterator[tuple[int, torch.Generator]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
-from speechprune.pruners.base import PAD, PruneInputs, Pruner
+from speechprune.pruners.base import Pruner
+from speechprune.pruners.inputs import PruneInputs
 from speechprune.pruners.options import check_options
 from speechprune.pruners.phase1 import Phase1
 from speechprune.pruners.phase2 import Phase2
@@ -16,7 +16,7 @@ from speechprune.pruners.phase2 import Phase2
 
 @dataclass(frozen=True)
 class SpeechPrune(Pruner):
-    """The paper's method. Phase 1 leaves ``inputs.window`` tokens, or ``keep`` where that is more.
+    """The paper's method, ``Phase1() >> Phase2()``. Phase 1 leaves the window, or ``keep`` where that is more.
 
     Attributes:
         phase1: options of phase 1.
@@ -25,6 +25,8 @@ class SpeechPrune(Pruner):
 
     name = "speechprune"
     title = "SpeechPrune"
+    source = "arXiv 2412.12009"
+    needs = ("first_layer",)
 
     phase1: Phase1 = field(default_factory=Phase1)
     phase2: Phase2 = field(default_factory=Phase2)
@@ -36,12 +38,4 @@ class SpeechPrune(Pruner):
         return self.select_each(inputs, [keep])[0]
 
     def select_each(self, inputs: PruneInputs, keeps: Sequence[int]) -> list[Tensor]:
-        survivors = {size: self.phase1.select(inputs, size) for size in {max(inputs.window, keep) for keep in keeps}}
-        chosen: dict[int, Tensor] = {}
-        for size, first in survivors.items():
-            rows = torch.arange(len(first), device=first.device)[:, None]
-            remaining = replace(inputs, S=inputs.S[rows, first.clamp_min(0)], lengths=(first != PAD).sum(1))
-            budgets = [keep for keep in keeps if max(inputs.window, keep) == size]
-            for keep, index in zip(budgets, self.phase2.select_each(remaining, budgets), strict=True):
-                chosen[keep] = torch.where(index == PAD, PAD, first.gather(1, index.clamp_min(0)))
-        return [chosen[keep] for keep in keeps]
+        return (self.phase1 >> self.phase2).select_each(inputs, keeps)

@@ -23,3 +23,10 @@ def percent_range(bounds: Sequence[float] | None) -> str:
 def rate_text(rate: float | None) -> str:
     """0.4 -> "0.4"; None -> "-"."""
     return "-" if rate is None else f"{rate:g}"
+
+
+def p_value(p: float | None) -> str:
+    """0.01234 -> "0.0123", 0.00001 -> "< 0.0001"; None -> "-"."""
+    if p is None:
+        return "-"
+    return "< 0.0001" if p < 0.0001 else f"{p:.4f}"

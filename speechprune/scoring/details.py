@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from speechprune.decoding.rows import label
 from speechprune.scoring.blocks import Block, Code, Notes, Paragraph, Section, Table, Text
-from speechprune.scoring.cells import percent, percent_range, rate_text
+from speechprune.scoring.cells import p_value, percent, percent_range, rate_text
 from speechprune.scoring.tables import title_in
 
 
@@ -34,7 +34,11 @@ def _comparisons(document: dict) -> Section | None:
         test = system.get("against")
         cells = (title_in(document, system), rate_text(system["rate"]))
         accuracies = percent(system["accuracy"]), percent(system["balanced_accuracy"])
-        tested = (test["n"], test["better"], test["worse"], _p(test["p"]), _p(test["p_holm"])) if test else ("-",) * 5
+        tested = (
+            (test["n"], test["better"], test["worse"], p_value(test["p"]), p_value(test["p_holm"]))
+            if test
+            else ("-",) * 5
+        )
         rows.append((*cells, *accuracies, *map(str, tested)))
     header = ("System", "PR", "Accuracy %", "Balanced %", "Pairs", "Better", "Worse", "p", "p (Holm)")
     notes: list[Text] = [
@@ -59,10 +63,6 @@ def _compared_with(document: dict) -> str | None:
             shown, rate = title_in(document, system), system["rate"]
             return shown if rate is None else f"{shown} at {rate:g}"
     return name
-
-
-def _p(value: float) -> str:
-    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
 def _rotations(document: dict) -> Section | None:

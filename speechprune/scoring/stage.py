@@ -181,7 +181,9 @@ def write_results(
 
 
 def _costs(model: str | Path, systems: list[dict]) -> list[dict]:
-    from speechprune.scoring.costs import system_costs  # needs transformers: only worth its seconds where asked for
+    from speechprune.scoring.prefill_costs import (
+        system_costs,  # needs transformers: only worth its seconds where asked for
+    )
 
     try:
         return system_costs(model, systems)

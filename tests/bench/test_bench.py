@@ -17,14 +17,16 @@ from transformers import AutoConfig, Qwen2AudioConfig
 from speechprune.bench import TITLES, format_bench, prefill, pruning
 from speechprune.bench.prefill import format_prefill, measure_prefill
 from speechprune.bench.pruning import format_pruning, measure_pruning
+from speechprune.bench.selection import format_selection, measure_selection
 from speechprune.bench.sizes import PAPER_MS, qwen2_audio_7b
 from speechprune.bench.sweep import SYSTEMS, format_sweep, measure_sweep
 from speechprune.bench.timing import Machine, Times, milliseconds, side_by_side
 from speechprune.cli import main
+from speechprune.costs.audio_encoder import encoder_cost
 from speechprune.costs.count import count_parameters, pruner_flop, true_costs
-from speechprune.costs.encoder import encoder_cost
 from speechprune.costs.llm import decoder_shape
 from speechprune.data.cuts import write_cuts
+from speechprune.pruners import all_pruners
 
 CPU = torch.device("cpu")
 PAGE = ROOT / "docs" / "performance.md"
@@ -134,21 +136,43 @@ def test_sweep_stops_at_an_error(tmp_path, model):
 
 
 def test_pruning_is_counted_as_the_formulas_do(config):
-    result = measure_pruning(config, CPU, torch.float32, repeats=2, seconds=1.2)
+    result = measure_pruning(config, CPU, torch.float32, repeats=2, seconds=1.2, lengths=(20, 40))
     phase1, phase2 = pruner_flop(decoder_shape(config), 30, 10, 8)
     assert [row["flop"] for row in result["rows"]] == [phase1, phase1 + phase2, phase1 + phase2]
     assert result["prefill"]["flop"] == true_costs(config, 10, 107).prefill_flop
     assert (result["recording_tokens"], result["window"], result["tokens"]) == (30, 10, 117)
-    assert "| SpeechPrune, four rates |" in format_pruning(json.loads(json.dumps(result)))
+    page = format_pruning(json.loads(json.dumps(result)))
+    assert "| SpeechPrune, four rates |" in page
+    timed = {row["name"]: row["times"] for row in result["selection"]["rows"]}
+    assert {*all_pruners()} < {*timed}
+    assert timed["fastv"] == {20: "a first pass", 40: "a first pass"}
+    assert timed["divprune"][40]["median_seconds"] > 0
+    assert "Late interaction |" in page and "Late interaction takes so many times its own product" in page
 
 
 def test_prefill_time_is_all_layers_and_one_head(config, monkeypatch):
     seconds = {"layer": 2.0, "lm_head": 0.5}
     fixed = lambda runs, *_: {name: Times(*[seconds.get(name, 0.013)] * 3, 2) for name in runs}  # noqa: E731
     monkeypatch.setattr(pruning, "side_by_side", fixed)
+    monkeypatch.setattr(pruning, "measure_selection", lambda *_: {})
     result = measure_pruning(config, CPU, torch.float32, seconds=1.2)
     assert result["prefill"]["time"]["median_seconds"] == 6.5  # three layers
     assert [row["time_share"] for row in result["rows"]] == pytest.approx([0.002] * 3)
+
+
+def test_selection_says_why_a_pruner_has_no_time(monkeypatch):
+    """What refuses the length, or takes seconds: its message, and two rounds of it without the others."""
+    monkeypatch.setattr("speechprune.pruners.divprune.check_quadratic", refuse)
+    monkeypatch.setattr("speechprune.bench.selection.SLOW", 0.0)
+    result = measure_selection(CPU, 3, (30,), 16, 2)
+    times = {row["name"]: row["times"][30] for row in result["rows"]}
+    assert times["divprune"] == "divprune: too long"
+    assert times["rap"]["repeats"] == 2
+    assert "divprune: too long" in format_selection(result)
+
+
+def refuse(*_):
+    raise ValueError("divprune: too long (8 GB of pairs)")
 
 
 # Prefill

@@ -29,6 +29,7 @@ class EnergyModel:
     frame_rate = 25.0
     sampling_rate = 16000
     window_seconds = 2.0
+    signals = ()
 
     def __init__(self, before: Callable[[int], None] = lambda index: None):
         self.before = before

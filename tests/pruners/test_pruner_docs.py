@@ -9,15 +9,18 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers.hypotheses import row, write_rows
+from helpers.pruner_matrix import CHECKS, VARIANTS
 from helpers.shells import ROOT
-from test_pruners import CHECKS, VARIANTS
 
 from speechprune import pruners
+from speechprune.decoding.systems import load_config
 from speechprune.pruners import all_pruners, get_pruner
+from speechprune.pruners.listing import listing
 from speechprune.scoring.stage import write_results
 from speechprune.scoring.tables import title
 
 DOCS = ROOT / "docs" / "pruners.md"
+_OWN = ("name", "rates")  # of a system, not of its pruner
 
 
 def blocks(language: str) -> list[str]:
@@ -35,7 +38,8 @@ def test_configuration_is_valid() -> None:
     systems = [system for text in blocks("yaml") for system in yaml.safe_load(text)["systems"]]
     assert systems
     for system in systems:
-        get_pruner(system.pop("method"), **{option: value for option, value in system.items() if option != "rates"})
+        method, options = system.pop("method"), {key: value for key, value in system.items() if key not in _OWN}
+        get_pruner(method, **options)
 
 
 def test_tables_print_the_titles_of_the_shipped_pruners() -> None:
@@ -52,6 +56,9 @@ def test_new_pruner_passes_every_check(tmp_path: Path, monkeypatch: pytest.Monke
     try:
         for check in CHECKS:
             check(get_pruner(name))
+        assert name in [entry["name"] for entry in listing()]
+        zoo = load_config(ROOT / "egs" / "mini_sir" / "conf" / "zoo.yaml")
+        assert name in [system.pruner.name for system in zoo.systems]
         write_rows(tmp_path / "exp", [row(0, name, 0.4), row(0, "my_own", 0.4)])
         write_results(tmp_path / "exp", "speechprune score exp")
         page = (tmp_path / "exp" / "RESULTS.md").read_text(encoding="utf-8")

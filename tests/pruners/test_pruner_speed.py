@@ -12,7 +12,7 @@ import torch
 from test_pruner_equations import layer_of, reference_scores, tensor
 
 from speechprune.pruners import FirstLayer, Phase1, Phase2, PruneInputs, SpeechPrune
-from speechprune.pruners.base import sign, sign_dtype
+from speechprune.pruners.inputs import sign, sign_dtype
 from speechprune.pruners.phase2 import exact_products
 
 MB = 2**20

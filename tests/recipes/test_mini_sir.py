@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from collections import Counter
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ import pytest
 import soundfile
 from speechprune.recipes import mini_sir
 
+from speechprune.construction import grammar
 from speechprune.data.corpora import corpora, corpus_function
 from speechprune.data.cuts import read_cuts
 
@@ -51,6 +53,15 @@ def test_splits_share_no_fact_and_no_voice():
     voices = [set(mini_sir.SETS[name].voices.split()) for name in ("test", "dev", "train")]
     for a, b in itertools.combinations(voices, 2):
         assert not a & b
+
+
+def test_scripts_are_those_that_were_published():
+    """Another word in the grammar would be another corpus: every score and the mini model are of this one."""
+    total = hashlib.sha256()
+    for name in NAMES:
+        for i in range(20):
+            total.update(json.dumps(mini_sir.write_script(name, i)).encode())
+    assert total.hexdigest()[:16] == "13bc6b7f15983bf9"
 
 
 def test_letters_are_balanced_and_choices_differ():
@@ -119,7 +130,7 @@ def test_cuts_keep_the_contract_and_evidence_is_where_the_sentence_is(prepared, 
         assert rate == 16_000
         assert 55 < len(samples) / rate < 125
         speakers = {s.speaker for s in cut.supervisions}
-        low, high = mini_sir.SPEAKERS[cut.custom["scenario"]]
+        low, high = grammar.SPEAKERS[cut.custom["scenario"]]
         assert low <= len(speakers) <= high
         for question in cut.custom["questions"]:
             span = question["evidence"][0]

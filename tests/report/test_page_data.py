@@ -12,7 +12,7 @@ from helpers.documents import study
 from helpers.pages import EVIL, make_cuts, row
 
 from speechprune.report.page.answers import Masks, answer, probabilities
-from speechprune.report.page.blocks import inline, is_dense
+from speechprune.report.page.markup import inline, is_dense
 from speechprune.report.page.sample import choose_recordings
 from speechprune.report.page.sound import mp3, outline
 from speechprune.scoring.blocks import Code, Strong, Table

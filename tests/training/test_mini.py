@@ -18,11 +18,12 @@ from speechprune.models import SpeechLLM
 from speechprune.prompts import format_question
 from speechprune.training.mini.config import EncoderConfig, ReaderConfig, TokenizerConfig, TrainConfig
 from speechprune.training.mini.contexts import Context, some_sentences, thinned
-from speechprune.training.mini.data import Labelled, label_cut
 from speechprune.training.mini.encoder import embedding_table
+from speechprune.training.mini.material import Labelled, label_cut
 from speechprune.training.mini.reader import Packer, Reader, build_reader
 from speechprune.training.mini.tokenizer import SILENCE, build_processor, train_sentencepiece
 from speechprune.training.mini.train import MiniTrainer
+from speechprune.training.settings import read_settings
 
 CONFIG = TrainConfig(
     seed=3,
@@ -267,13 +268,13 @@ def test_configuration_errors_name_the_key(tmp_path):
     path = tmp_path / "train.yaml"
     path.write_text("encoder: {d_modle: 5}\n")
     with pytest.raises(ValueError, match=r"train.yaml: encoder: unknown option 'd_modle'; choose from: mel_bins"):
-        TrainConfig.from_yaml(path)
+        read_settings(TrainConfig, path)
     path.write_text("encoder: {\n")
     with pytest.raises(ValueError, match=r"train.yaml is not YAML"):
-        TrainConfig.from_yaml(path)
+        read_settings(TrainConfig, path)
     path.write_text("encoder: 7\n")
     with pytest.raises(ValueError, match="encoder: 7 is no mapping"):
-        TrainConfig.from_yaml(path)
+        read_settings(TrainConfig, path)
     path.write_text("seed: 5\nencoder: {d_model: 16}\n")
-    config = TrainConfig.from_yaml(path)
+    config = read_settings(TrainConfig, path)
     assert (config.seed, config.encoder.d_model, config.reader) == (5, 16, ReaderConfig())

@@ -17,8 +17,8 @@ from speechprune.common.files import Problem, atomic_write
 from speechprune.decoding.hypotheses import current_questions, read_hypotheses
 from speechprune.report.captions import CAPTIONS, Caption
 from speechprune.report.page import RECORDINGS
-from speechprune.report.page.blocks import inline, is_dense
 from speechprune.report.page.explorer import explore
+from speechprune.report.page.markup import inline, is_dense
 from speechprune.report.page.sample import HOW
 from speechprune.report.scores import read_scores
 from speechprune.scoring.blocks import Notes, Table

@@ -1,12 +1,8 @@
-"""What a mini model is made of and how it is trained; read from YAML, every default stands here."""
+"""What a mini model is made of and how it is trained; every default stands here."""
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
-from pathlib import Path
-
-import yaml
 
 
 @dataclass(frozen=True)
@@ -56,25 +52,3 @@ class TrainConfig:
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     reader: ReaderConfig = field(default_factory=ReaderConfig)
-
-    @classmethod
-    def from_yaml(cls, path: Path) -> TrainConfig:
-        """Read a configuration; ValueError names an unknown key and the valid ones, or what is not YAML."""
-        try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path} is not YAML: {error}") from error
-        return _build(cls, values, str(path))
-
-
-def _build(cls, values: dict, where: str):
-    known = {f.name: f for f in dataclasses.fields(cls)}
-    if not isinstance(values, dict):
-        raise ValueError(f"{where}: {values!r} is no mapping; expected keys of: {', '.join(known)}")
-    if unknown := sorted(set(values) - set(known)):
-        raise ValueError(f"{where}: unknown option {unknown[0]!r}; choose from: {', '.join(known)}")
-    built = {}
-    for name, value in values.items():
-        nested = known[name].default_factory
-        built[name] = value if nested is dataclasses.MISSING else _build(type(nested()), value, f"{where}: {name}")
-    return cls(**built)

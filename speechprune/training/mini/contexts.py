@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from speechprune.training.mini.data import Labelled
+from speechprune.training.mini.material import Labelled
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from tqdm import trange
@@ -21,7 +21,8 @@ from transformers import Qwen2AudioEncoderConfig
 from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncoder
 
 from speechprune.training.mini.config import EncoderConfig
-from speechprune.training.mini.data import IGNORED, MEL_FRAMES, WINDOW
+from speechprune.training.mini.material import IGNORED, MEL_FRAMES, WINDOW
+from speechprune.training.optimisation import save_tensors, update
 
 _SCALE = 14.0  # of the cosines in the softmax
 _POSITION_SCALE = 0.3
@@ -137,19 +138,6 @@ def optimizers(module: nn.Module, muon_lr: float, adam_lr: float) -> list[torch.
     ]
 
 
-def step(optimizers_: list[torch.optim.Optimizer], loss: Tensor, module: nn.Module, factor: float) -> None:
-    """One update with every learning rate at ``factor`` of its own."""
-    for optimizer in optimizers_:
-        optimizer.zero_grad()
-    loss.backward()
-    nn.utils.clip_grad_norm_([p for p in module.parameters() if p.grad is not None], 1.0)
-    for optimizer in optimizers_:
-        for group in optimizer.param_groups:
-            group.setdefault("peak_lr", group["lr"])
-            group["lr"] = group["peak_lr"] * factor
-        optimizer.step()
-
-
 def augment(mel: Tensor, rng: np.random.Generator, strength: float) -> Tensor:
     """Gain, spectral tilt and ripple, a stretched frequency axis, noise and a masked band; mel (B, bins, T).
 
@@ -216,12 +204,12 @@ def train_encoder(config: EncoderConfig, table: Tensor, features: Path, out: Pat
         loss = F.cross_entropy(logits[keep], y[keep], weight=weight, label_smoothing=0.02)
         # Unit norms, as the text embeddings have: pruners and the reader then see one kind of vector.
         loss = loss + 0.1 * ((states.norm(dim=-1) - 1)[keep] ** 2).mean()
-        step(updates, loss, encoder, min(1, (number + 1) / 30) * (0.02 + 0.98 * (1 - progress)))
+        update(updates, loss, encoder.parameters(), min(1, (number + 1) / 30) * (0.02 + 0.98 * (1 - progress)))
         recent = 0.98 * recent + 0.02 * (logits.argmax(-1) == y)[keep].float().mean().item()
         bar.set_postfix(accuracy=f"{recent / (1 - 0.98 ** (number + 1)):.3f}", loss=f"{loss.item():.3f}", refresh=False)
     for convolution in convolutions:
         parametrize.remove_parametrizations(convolution, "weight")
-    save_file(encoder.state_dict(), out)
+    save_tensors(out, encoder.state_dict())
 
 
 @torch.inference_mode()

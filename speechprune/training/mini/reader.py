@@ -22,8 +22,9 @@ from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 from speechprune.prompts import format_question, letters
 from speechprune.training.mini.config import ReaderConfig
 from speechprune.training.mini.contexts import Context
-from speechprune.training.mini.encoder import optimizers, step
+from speechprune.training.mini.encoder import optimizers
 from speechprune.training.mini.tokenizer import ANSWER, AUDIO_BOS, AUDIO_EOS, END
+from speechprune.training.optimisation import update
 
 QUESTIONS_PER_CONTEXT = 8
 _SUPERVISED_LAYERS = 3
@@ -249,7 +250,12 @@ def train_reader(
         progress = number / steps
         weight = config.attention_supervision * (1 if progress < 0.4 else 0.3)
         loss = F.cross_entropy(logits, targets) + weight * looks
-        step(updates, loss, reader, min(1, (number + 1) / 60) * (0.05 + 0.475 * (1 + math.cos(math.pi * progress))))
+        update(
+            updates,
+            loss,
+            reader.parameters(),
+            min(1, (number + 1) / 60) * (0.05 + 0.475 * (1 + math.cos(math.pi * progress))),
+        )
         right, kind = logits.argmax(-1) == targets, torch.tensor(batch.is_letter)
         for name, part in (("letters", right[kind]), ("open", right[~kind])):
             recent[name] = [*recent[name][-99:], *([part.float().mean().item()] if len(part) else [])]

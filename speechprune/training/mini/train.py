@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from lhotse import MonoCut
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
@@ -22,10 +20,12 @@ from speechprune.data.cuts import Problem, read_cuts
 from speechprune.prompts import format_question
 from speechprune.training.mini.config import TrainConfig
 from speechprune.training.mini.contexts import real, simulated
-from speechprune.training.mini.data import WINDOW, Labelled, label_cut, write_features
 from speechprune.training.mini.encoder import Encoder, embedding_table, project_windows, train_encoder
+from speechprune.training.mini.material import WINDOW, Labelled, label_cut, write_features
 from speechprune.training.mini.reader import Batch, Packer, Reader, build_reader, train_reader
 from speechprune.training.mini.tokenizer import AUDIO, build_processor, train_sentencepiece
+from speechprune.training.optimisation import save_tensors
+from speechprune.training.parts import run_part
 
 # Simulated training grows: sentences in a context, share of tokens kept, contexts in a batch, accuracy to move on.
 _LEVELS = (
@@ -86,16 +86,7 @@ class MiniTrainer:
     def run(self, parts: tuple[str, ...] = PARTS) -> Path:
         """Do the missing ones of ``parts`` in order; returns the model's folder."""
         for part in parts:
-            mark = self.out / f"{part}.done"
-            if mark.is_file():
-                logging.info("%s: done before (%s)", part, mark)
-                continue
-            started = time.monotonic()
-            figures = getattr(self, f"_{part}")() or {}
-            figures["minutes"] = round((time.monotonic() - started) / 60, 1)
-            logging.info("%s: %s", part, figures)
-            with atomic_write(mark) as handle:
-                json.dump(figures, handle)
+            run_part(part, self.out / f"{part}.done", getattr(self, f"_{part}"))
         return self.out / "model"
 
     def _cuts(self, name: str) -> list[MonoCut]:
@@ -123,10 +114,8 @@ class MiniTrainer:
             texts += [format_question(q["question"], q["choices"]) for q in cut.custom["questions"]]
         train_sentencepiece(texts, self.out / "tokenizer.model", self.config.tokenizer.vocab_size)
         size = len(self._processor.tokenizer)
-        save_file(
-            {"table": embedding_table(size, self.config.reader.hidden, self.config.seed)},
-            self.out / "table.safetensors",
-        )
+        table = embedding_table(size, self.config.reader.hidden, self.config.seed)
+        save_tensors(self.out / "table.safetensors", {"table": table})
         return {"vocabulary": size}
 
     def _encoder(self) -> dict:
@@ -167,7 +156,7 @@ class MiniTrainer:
             course = _Course(dialogues, table, packer, np.random.default_rng(self.config.seed + number), 2 * number)
             title = f"reader, simulated {number + 1}/{len(config.simulated_steps)}"
             train_reader(reader, config, course.batches(), steps, 1.0, title, course.on_accuracy)
-            save_file(reader.model.state_dict(), weights)
+            save_tensors(weights, reader.model.state_dict())
             figures |= {f"level_{number}": course.level, f"accuracy_{number}": round(float(np.mean(course.recent)), 4)}
         return figures
 
@@ -200,9 +189,9 @@ class MiniTrainer:
             batches = _real_batches(recordings, packer, rng, steps, shares)
             title = f"reader, real audio tokens {number + 1}/{len(config.tune_steps)}"
             train_reader(reader, config, batches, steps, 0.6, title)
-            save_file(reader.model.state_dict(), weights)
+            save_tensors(weights, reader.model.state_dict())
             figures[f"round_{number}"] = self._accuracy(reader, packer, development)
-        save_file(reader.model.state_dict(), self.out / "reader.safetensors")
+        save_tensors(self.out / "reader.safetensors", reader.model.state_dict())
         return figures
 
     @torch.inference_mode()

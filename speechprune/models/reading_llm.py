@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,9 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from speechprune.models.base import Prompt, SpeechLLM
 from speechprune.models.batching import Row, check_length, position_ids
+from speechprune.models.first_pass import PromptAttention
 from speechprune.models.folder import ModelFolder
-from speechprune.pruners.base import FirstLayer
+from speechprune.pruners import FirstLayer, FirstPass
 
 
 class ReadingLLM(SpeechLLM):
@@ -27,6 +29,7 @@ class ReadingLLM(SpeechLLM):
         self._decoder = model.get_decoder()
         self._text_config = model.config.get_text_config(decoder=True)
         self.device, self.dtype = model.device, model.dtype
+        self.layers = len(self._decoder.layers)
         self.max_positions = self._text_config.max_position_embeddings
         ends = model.generation_config.eos_token_id
         ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
@@ -40,21 +43,23 @@ class ReadingLLM(SpeechLLM):
 
     @cached_property
     def first_layer(self) -> FirstLayer:
-        projections = self._query_key(self._decoder.layers[0].self_attn)
-        (q_weight, q_bias), (k_weight, k_bias) = (
-            [None if tensor is None else tensor.to(self.device) for tensor in pair] for pair in projections
-        )
+        (q_weight, q_bias), (k_weight, k_bias) = self._query_key(self._decoder.layers[0].self_attn)
         config = self._text_config.per_layer_config[0]
         rope, kinds = config.rope_parameters, getattr(config, "layer_types", None) or [None]
         return FirstLayer(
-            q_weight,
-            k_weight,
-            q_bias=q_bias,
-            k_bias=k_bias,
+            q_weight.to(self.device),
+            k_weight.to(self.device),
+            q_bias=None if q_bias is None else q_bias.to(self.device),
+            k_bias=None if k_bias is None else k_bias.to(self.device),
             num_heads=config.num_attention_heads,
             num_kv_heads=config.num_key_value_heads,
             rope_theta=rope.get(kinds[0], rope)["rope_theta"],
         )
+
+    def first_pass(self, prompts: Sequence[Prompt]) -> FirstPass:
+        new_cache = partial(DynamicCache, config=self._text_config)
+        rows = partial(self._rows, prompts=prompts, positions=None, total=None)
+        return PromptAttention(self._decoder, new_cache, rows, self._read_row)
 
     def _query_key(self, attention: nn.Module) -> tuple[tuple[Tensor, Tensor | None], ...]:
         """Weight and bias of the query projection, and of the key projection."""
@@ -108,6 +113,12 @@ class ReadingLLM(SpeechLLM):
             **inputs, attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=cache is not None
         ).last_hidden_state
 
+    def _read_row(self, row: Row, cache: DynamicCache) -> Tensor:
+        """A single row, behind what ``cache`` holds."""
+        inputs, mask, places = self._pad([row])
+        seen = mask.new_ones(1, cache.get_seq_length())
+        return self._read(inputs, torch.cat([seen, mask], dim=1), places, cache)
+
     def _text_inputs(self, ids: Sequence[int] | Tensor) -> dict[str, Tensor]:
         """What the decoder is given at text tokens: tensors by argument name, each beginning with the shape of ids."""
         return {"inputs_embeds": self._embed(ids)}
@@ -132,7 +143,7 @@ class ReadingLLM(SpeechLLM):
             raise ValueError(f"{len(audio)} audio rows for {len(prompts)} prompts; every list holds one entry a row")
         rows, limit = [], self.max_positions - room
         for row, (tokens, prompt) in enumerate(zip(audio, prompts, strict=True)):
-            index, count = (None, None) if positions is None else (positions[row], total[row])
+            index, count = (None, None) if positions is None or total is None else (positions[row], total[row])
             places = position_ids(prompt, len(tokens), index, count)
             try:
                 check_length(self.name, len(tokens), len(prompt.before) + len(prompt.after), limit, _end(places))
@@ -161,7 +172,7 @@ def _end(places: Tensor) -> int:
     return int(places[-1]) + 1 if len(places) else 0
 
 
-def linear(projection: nn.Module, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+def linear(projection: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
     """Weight and bias in float32 of a linear map, whatever stores it: plain, quantised, or with LoRA on top."""
     bias = None if projection.bias is None else projection.bias.detach()
     if type(projection) is nn.Linear:

@@ -1,0 +1,215 @@
+"""Reading: low-rank updates (LoRA, arXiv 2106.09685) teach the LLM to read 25 aligned tokens a second."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from speechprune.common.meter import Meter
+from speechprune.training.composed.config import ReadConfig
+from speechprune.training.composed.labels import FRAME_RATE
+from speechprune.training.composed.prompting import Prompter
+from speechprune.training.composed.states import Row, Store
+from speechprune.training.composed.tasks import TEXT_SHARE, Task, TaskMaker, thin
+from speechprune.training.composed.tower import POOL, Upper
+from speechprune.training.optimisation import Checkpoint, quick, save_tensors, schedule, update
+
+_SECONDS = (4.0, 8.0, 16.0, 32.0, 64.0)  # of speech in a sequence; the longer ones come later
+_LONGEST = 240.0
+_KEPT = (0.3, 0.8)  # share of a thinned sequence's tokens
+_IGNORED = -100
+_EVALUATED_SECONDS = {"copy": 8.0, "cloze": 8.0, "question": 40.0}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs (B, L, D), mask (B, L) and targets (B, L), each one place before the token it asks for."""
+
+    inputs: Tensor
+    mask: Tensor
+    targets: Tensor
+
+
+class Ears(nn.Module):
+    """Audio tokens of any part of a stored recording, by the aligned upper layers, which stay as they are."""
+
+    def __init__(self, upper: Upper, store: Store) -> None:
+        super().__init__()
+        self._upper, self._store = upper.eval().requires_grad_(False), store
+
+    @torch.inference_mode()
+    def hear(self, row: Row, start: float, end: float) -> Tensor:
+        """Tokens (N, D) float32 of seconds [start, end)."""
+        device = next(self._upper.parameters()).device
+        first, last, found = round(start * FRAME_RATE), round(end * FRAME_RATE), []
+        for window in row.windows:
+            offset = round(window.start * FRAME_RATE)
+            a, b = max(0, first - offset), min(window.count // POOL, last - offset)
+            if a < b:
+                states = torch.from_numpy(self._store.read(window, POOL * a, POOL * b).copy()).to(device).float()
+                with quick(device):
+                    found.append(self._upper(states[None])[0].float())
+        return torch.cat(found)
+
+
+class Reader(nn.Module):
+    """The LLM with its low-rank updates.
+
+    Args:
+        llm: a causal LLM; ``peft`` puts its updates into it.
+        prompter: writes requests.
+        ears: makes audio tokens.
+    """
+
+    def __init__(self, llm: PreTrainedModel, prompter: Prompter, ears: Ears, rank: int) -> None:
+        super().__init__()
+        self.llm = add_lora(llm, rank)
+        self._prompter, self._ears = prompter, ears
+
+    def batch(self, tasks: Sequence[tuple[Task, float, bool]], rng: random.Random) -> Batch:
+        """Of (task, share of its audio tokens that is kept, whether words stand in place of the audio)."""
+        rows = [self._sequence(task, share, textual, rng) for task, share, textual in tasks]
+        width = max(len(inputs) for inputs, _ in rows)
+        inputs = torch.stack([F.pad(x, (0, 0, 0, width - len(x))) for x, _ in rows])
+        targets = torch.stack([F.pad(y, (0, width - len(y)), value=_IGNORED) for _, y in rows])
+        lengths = torch.tensor([len(x) for x, _ in rows], device=inputs.device)
+        mask = torch.arange(width, device=inputs.device) < lengths[:, None]
+        return Batch(inputs, mask.long(), targets)
+
+    def _sequence(self, task: Task, share: float, textual: bool, rng: random.Random) -> tuple[Tensor, Tensor]:
+        frame = self._prompter.frame(task.request)
+        answer = self._prompter.answer(task.answer, blank=not task.letter)
+        embed = self.llm.get_input_embeddings()
+        device = embed.weight.device
+
+        def embedded(ids: list[int]) -> Tensor:
+            return embed(torch.tensor(ids, device=device).long()).detach().float()
+
+        if textual:
+            middle = embedded(self._prompter.text(task.words))
+        else:
+            middle = self._ears.hear(task.row, task.start, task.end).clone()
+            if share < 1:
+                middle = thin(middle, rng, max(1, round(share * len(middle))))
+        before = [*frame.after, *answer[:-1]]
+        inputs = torch.cat([embedded(frame.before), middle, embedded(before)])
+        targets = torch.full((len(inputs),), _IGNORED, device=device)
+        targets[len(inputs) - len(answer) :] = torch.tensor(answer, device=device)
+        return inputs, targets
+
+    def predict(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits (answers' tokens, vocabulary) and the tokens due there."""
+        states = self.llm.get_decoder()(
+            inputs_embeds=batch.inputs, attention_mask=batch.mask, use_cache=False
+        ).last_hidden_state
+        due = batch.targets != _IGNORED
+        return self.llm.get_output_embeddings()(states[due]), batch.targets[due]
+
+
+def add_lora(llm: PreTrainedModel, rank: int) -> PreTrainedModel:
+    """``llm`` itself, with updates of ``rank`` on every linear map inside its layers; only they are trained."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    names = {name.rsplit(".", 1)[-1] for name, m in llm.get_decoder().named_modules() if isinstance(m, nn.Linear)}
+    llm.requires_grad_(False)
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=sorted(names)), llm)
+    for name, parameter in llm.named_parameters():
+        parameter.requires_grad_("lora_" in name)
+    return llm
+
+
+def draw_tasks(
+    maker: TaskMaker, config: ReadConfig, rng: random.Random, progress: float
+) -> list[tuple[Task, float, bool]]:
+    """What one step reads: sequences of about one length, as many as ``config.tokens`` allows."""
+    longest = 2 + round(progress * (len(_SECONDS) - 2))
+    seconds = rng.choice(_SECONDS[:longest])
+    share = rng.uniform(*_KEPT) if rng.random() < config.thinned else 1.0
+    count = max(1, int(config.tokens / (seconds * FRAME_RATE)))
+    drawn = [maker.draw(rng, min(_LONGEST, seconds / share)) for _ in range(count)]
+    tasks = [(task, share, rng.random() < TEXT_SHARE) for task in drawn if task is not None]
+    return tasks or draw_tasks(maker, config, rng, progress)
+
+
+def train_reader(reader: Reader, rows: Sequence[Row], config: ReadConfig, seed: int, out: Path) -> None:
+    """Train for ``config.steps`` steps; ``out`` (safetensors) gets the low-rank updates at the end.
+
+    What a killed run had reached stands in ``out`` with ``.checkpoint`` behind its name, and is taken up.
+    """
+    maker = TaskMaker(rows)
+    trained = [p for p in reader.llm.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=config.lr, betas=(0.9, 0.98), weight_decay=0.0)
+    checkpoint = Checkpoint(out, reader.llm, [optimizer], config.checkpoint_minutes)
+    first = checkpoint.resume()
+    device = trained[0].device
+    recent = [0.0, 0.0]
+    with tqdm(total=config.steps, initial=first, desc="read", unit="step") as bar:
+        for step in range(first, config.steps):
+            rng = random.Random(f"{seed}/read/{step}")
+            batch = reader.batch(draw_tasks(maker, config, rng, step / config.steps), rng)
+            with quick(device):
+                logits, due = reader.predict(batch)
+                loss = F.cross_entropy(logits.float(), due)
+            update([optimizer], loss, trained, schedule(step, config.steps, warmup=20))
+            right = (logits.argmax(-1) == due).float().mean().item()
+            recent = [0.97 * old + 0.03 * new for old, new in zip(recent, (right, loss.item()), strict=True)]
+            scale = 1 - 0.97 ** (step - first + 1)
+            bar.set_postfix(right=f"{recent[0] / scale:.3f}", loss=f"{recent[1] / scale:.2f}", refresh=False)
+            bar.update()
+            checkpoint.save_if_due(step + 1)
+    save_tensors(out, lora_weights(reader.llm))
+    checkpoint.remove()
+
+
+def lora_weights(llm: PreTrainedModel) -> dict[str, Tensor]:
+    return {name: p.data.contiguous() for name, p in llm.named_parameters() if "lora_" in name}
+
+
+def load_lora(llm: PreTrainedModel, path: Path) -> None:
+    """Fill the updates of ``add_lora``; ValueError where the file holds those of another LLM."""
+    wanted, found = lora_weights(llm), load_file(path)
+    if wanted.keys() != found.keys():
+        raise ValueError(f"{path}: its updates are of another LLM ({sorted(wanted.keys() ^ found.keys())[0]})")
+    for name, tensor in wanted.items():
+        tensor.copy_(found[name])
+
+
+@torch.inference_mode()
+def evaluate(reader: Reader, rows: Sequence[Row], count: int, seed: int) -> dict[str, float]:
+    """Of ``count`` tasks of each kind over ``rows``, whole: shares of answers' tokens that are most likely when those
+    before them are given, and of letters that are right among the four."""
+    maker, shares = TaskMaker(rows), {}
+    for kind, textual in ((k, t) for t in (False, True) for k in _EVALUATED_SECONDS):
+        rng, right, letters = random.Random(f"{seed}/{kind}"), [], []
+        for task in Meter(list(_draw(maker, rng, kind, count)), f"dev {kind}", "tasks"):
+            logits, due = reader.predict(reader.batch([(task, 1.0, textual)], rng))
+            if task.letter:
+                ids = [reader._prompter.answer(letter, blank=False)[0] for letter in "ABCD"]
+                letters.append(float(ids[int(logits[0, ids].argmax())] == int(due[0])))
+            else:
+                right += (logits.argmax(-1) == due)[:-1].float().tolist()
+        name = f"{kind}_of_text" if textual else kind
+        shares[name] = round(sum(right) / max(1, len(right)), 4)
+        if letters:
+            shares[f"{name}_letters"] = round(sum(letters) / len(letters), 4)
+    return shares
+
+
+def _draw(maker: TaskMaker, rng: random.Random, kind: str, count: int) -> Iterator[Task]:
+    drawn = 0
+    while drawn < count:
+        task = maker.draw(rng, _EVALUATED_SECONDS[kind], kind)
+        if task is not None and task.kind == kind:
+            drawn += 1
+            yield task
+        elif task is not None:
+            return  # nothing of this kind can be asked
