@@ -14,7 +14,7 @@ WAY_OUT = "run stage 4 (score) again"
 
 
 class _Pair:
-    """Stands for a list of two numbers, or null."""
+    """Stands for a list of two numbers."""
 
 
 _NUMBER, _MAYBE, _NAME = float | int, float | int | None, str | None
@@ -26,18 +26,18 @@ _SYSTEM = {
     "tokens": _MAYBE,
     "n": int,
     "accuracy": _MAYBE,
-    "ci95": _Pair,
-    "ci95_recording?": _Pair,
+    "ci95": (None, _Pair),
+    "ci95_recording?": (None, _Pair),
     "balanced_accuracy?": _MAYBE,
     "hard": {"n": int, "accuracy": _MAYBE},
-    "hard_ci95?": _Pair,
+    "hard_ci95?": (None, _Pair),
     "evidence_recall": _MAYBE,
     "evidence_precision?": _MAYBE,
     "unparsed": int,
     "errors": int,
     "letters?": {str: _NUMBER},
     "against?": (None, {"system": str, "n": int, "better": int, "worse": int, "p": _NUMBER, "p_holm": _NUMBER}),
-    "seconds?": (None, dict.fromkeys(("recordings", "heard", "dropped", "truncated", "ratio"), _NUMBER)),
+    "seconds?": (None, dict.fromkeys(("recordings", "heard", "dropped", "truncated"), _NUMBER) | {"ratio": _MAYBE}),
     "unpruned?": int,
     "rotations?": (None, {"consistent": _MAYBE, "letter_bias": _MAYBE}),
 }
@@ -61,7 +61,7 @@ _DOCUMENT = {
     "versions?": {"left_out": int, "questions": int, "unverified": int},
     "constant_letter": {"letter": str, "accuracy": _NUMBER},
     "missing": {str: int},
-    "benchmark?": [{"name": str, "n": int, "accuracy": _NUMBER, "ci95": _Pair}],
+    "benchmark?": [{"name": str, "n": int, "accuracy": _NUMBER, "ci95": (None, _Pair)}],
     "letter_prior?": [_PRIOR],
     "by_position?": [_BINS],
     "by_duration?": [_BINS],
@@ -115,5 +115,5 @@ def _faults(value: Any, shape: Any, where: str) -> Iterator[str]:
 
 def _is(value: object, kind: type | UnionType) -> bool:
     if kind is _Pair:
-        return value is None or (isinstance(value, list) and len(value) == 2 and all(_is(v, _NUMBER) for v in value))
+        return isinstance(value, list) and len(value) == 2 and all(_is(v, _NUMBER) for v in value)
     return isinstance(value, kind) and not isinstance(value, bool)

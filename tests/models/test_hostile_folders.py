@@ -105,7 +105,7 @@ def test_sizes_are_compared_before_memory_is_taken(copy):
         ("config.json", "null", "config.json holds None"),
         ("config.json", '{"model_type": []}', "has model_type [], expected a name"),
         ("tokenizer.json", "{}", "cannot load"),
-        ("tokenizer.json", "", "cannot load"),
+        ("tokenizer.json", "", "models need: a tokenizer"),
         ("tokenizer_config.json", "[1]", "tokenizer_config.json holds [1]"),
         ("processor_config.json", "null", "processor_config.json holds None"),
         ("generation_config.json", "{", "generation_config.json is not JSON"),

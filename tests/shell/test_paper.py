@@ -15,6 +15,7 @@ from helpers.shells import ROOT, bash
 # Records folder and words, and writes what the drivers read back.
 FAKE = """#!/usr/bin/env bash
 printf '%s\\x1f' "${PWD##*/}" "$@" | sed 's/\\x1f$/\\n/' >> "$CALLS"
+if [[ $1 == progress ]]; then echo 1/1 rows; fi
 if [[ $1 == score ]]; then
   out=$2
   if [[ ${PWD##*/} == paper ]]; then out=${!#}; fi
