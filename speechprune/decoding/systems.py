@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from speechprune.common.defaults import QUERY, SEED
 from speechprune.common.reading import read_yaml
 from speechprune.common.registry import lookup
 from speechprune.decoding.expected import identity
@@ -52,11 +53,11 @@ class System:
     pruner: Pruner | Oracle
     rate: float | None
     audio: str = "recording"
-    query: str = "question+choices"
+    query: str = QUERY
     positions: str = "reindexed"
     permute: str = "none"
     mode: str = "logprob"
-    seed: int = 0
+    seed: int = SEED
 
     def __post_init__(self) -> None:
         if self.mode == "cloze" and self.permute == "cyclic":

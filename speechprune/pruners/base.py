@@ -116,7 +116,7 @@ class Step:
         """What the step leaves, in tokens."""
         if isinstance(self.budget, float):
             return max(1, round(window * (1 - self.budget)))
-        return window if self.budget == "window" else self.budget
+        return self.budget if isinstance(self.budget, int) else window
 
     def __rshift__(self, after: Pruner) -> Chain:
         return Chain((self, *(after.steps if isinstance(after, Chain) else [Step(after)])))

@@ -6,7 +6,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from speechprune.common.registry import lookup, subclasses
-from speechprune.pruners.base import Pruner
+from speechprune.pruners.base import Pruner, Step
 
 
 def all_pruners() -> dict[str, type[Pruner]]:
@@ -81,7 +81,7 @@ def _encoded(hint: Any, value: Any) -> Any:
     if isinstance(value, Pruner):
         named = {} if isinstance(hint, type) and is_dataclass(hint) else {"method": value.name}
         return named | to_options(value)
-    if is_dataclass(value):
+    if isinstance(value, Step):
         inner = _encoded(Pruner, value.pruner)
         return inner | {f.name: getattr(value, f.name) for f in fields(value) if f.name != "pruner"}
     return value

@@ -114,7 +114,7 @@ class Phase2(Scorer):
             if self.bias and bias is not None:
                 x = x + bias.double()
             x = x.unflatten(-1, (count, -1)).transpose(1, 2)
-            if self.rope:
+            if self.rope and layer.rope_theta is not None:  # checked before
                 x = rotate(x, layer.rope_theta)
             x = x.repeat_interleave(layer.num_heads // count, dim=1)
             projected.append(x if self.heads == "per-head" else x.transpose(1, 2).flatten(2)[:, None])

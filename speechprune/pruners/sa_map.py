@@ -71,7 +71,7 @@ class SAMAP(Merger):
         for keep, merged in zip(keeps, found, strict=True):
             runs = whole if keep <= len(whole) else self._runs(mass, closeness, max(0, n - keep))
             kept = torch.arange(len(runs), device=S.device)
-            if keep < len(whole):
+            if order is not None and keep < len(whole):
                 kept = order[:keep].sort().values
             place = torch.full((len(runs),), PAD, device=S.device)
             place[kept] = torch.arange(len(kept), device=S.device)
