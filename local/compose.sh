@@ -18,12 +18,6 @@ declare +x \
   config=conf/compose.yaml \
   device=auto
 
-# name_of MODEL: the last part of a hub name or folder.
-name_of() {
-  local name=${1%"${1##*[!/]}"} # without trailing slashes
-  echo "${name##*/}"
-}
-
 # What follows from the options. A function, since --help shows it too.
 settle() {
   out=${out:-exp/$(name_of "$encoder")_$(name_of "$llm")}

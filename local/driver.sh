@@ -105,6 +105,12 @@ braces() {
   if [[ $1 == *,* ]]; then echo "{$1}"; else echo "$1"; fi
 }
 
+# name_of MODEL: what folders are called after a model: the last part of its hub name or folder.
+name_of() {
+  local name=${1%"${1##*[!/]}"} # without trailing slashes
+  echo "${name##*/}"
+}
+
 need_speechprune() {
   # shellcheck source-path=SCRIPTDIR source=path.sh
   . "${BASH_SOURCE[0]%/*}/path.sh"

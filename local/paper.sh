@@ -3,13 +3,12 @@
 # folder, for one or two models, each at the rates that the paper has of it, and compares what they gave.
 set -euo pipefail
 HERE=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+LAST_STAGE=6
 
-# shellcheck source-path=SCRIPTDIR source=../utils/log.sh
-. "$HERE/../utils/log.sh"
+# shellcheck source-path=SCRIPTDIR source=driver.sh
+. "$HERE/driver.sh"
 
 declare +x \
-  stage=0 \
-  stop_stage=6 \
   qwen2_audio="" \
   diva="" \
   corpora=spiral,dream_tts,cn_college_listen \
@@ -22,19 +21,17 @@ declare +x \
   gpus="" \
   out=exp
 
-usage() {
-  cat <<END
-Usage: ./run.sh [--NAME VALUE | --NAME=VALUE] ...
+settle() { # nothing follows from the options that --help shows
+  :
+}
 
-Stages, chosen by --stage FIRST --stop-stage LAST:
-  0 to 5     of each corpus' recipe, ../{$corpora}/run.sh, which explains them: --help
-  6 compare  ../{$corpora}/exp/<model>/<set>/ -> $out/RESULTS.md, score.json, table1.csv, table2.csv
+show_stages() {
+  echo "  0 to 5       of each corpus' recipe, ../{$corpora}/run.sh, which explains them: --help"
+  show_stage 6 compare "../{$corpora}/exp/<model>/<set>/ -> $out/RESULTS.md, score.json, table1.csv, table2.csv"
+}
 
-Options and what they are set to (relative paths are counted from this directory):
-END
-  printf '  --%-21s %-40s %s\n' \
-    stage "$stage" "first stage to run" \
-    stop-stage "$stop_stage" "last stage to run" \
+show_own_options() {
+  show_options \
     qwen2-audio "$qwen2_audio" "name or folder of a model that is asked as Qwen2-Audio, conf/qwen2_audio*.yaml; empty: none" \
     diva "$diva" "name or folder of a model that is asked as DiVA, conf/diva*.yaml; empty: none" \
     corpora "$corpora" "recipes to run, separated by commas" \
@@ -48,16 +45,10 @@ END
     out "$out" "folder of the comparison"
 }
 
-# shellcheck source-path=SCRIPTDIR source=../utils/parse_options.sh
-. "$HERE/../utils/parse_options.sh"
+read_options "$@"
 
-fail() {
-  echo "${0##*/}: $1" >&2
-  exit 2
-}
-
-# settle NAME: makes the path in the variable NAME absolute, for the recipes run elsewhere. A name of a model stays.
-settle() {
+# absolute NAME: makes the path in the variable NAME absolute, for the recipes run elsewhere. A name of a model stays.
+absolute() {
   if [[ -d ${!1} ]]; then
     printf -v "$1" '%s' "$(CDPATH='' cd -- "${!1}" && pwd)"
   elif [[ -n ${!1} && $1 == *_dir ]]; then
@@ -65,21 +56,13 @@ settle() {
   fi
 }
 
-# name_of MODEL: what the recipes call its folders.
-name_of() {
-  local name=${1%"${1##*[!/]}"} # without trailing slashes
-  echo "${name##*/}"
-}
-
-[[ $stage =~ ^[0-6]$ && $stop_stage =~ ^[0-6]$ ]] || fail "--stage, --stop-stage: give whole numbers from 0 to 6"
-((stop_stage >= stage)) || fail "--stop-stage: $stop_stage comes before --stage $stage; give $stage or more"
 papers='spiral|dream_tts|cn_college_listen'
 [[ $corpora =~ ^($papers)(,($papers))*$ ]] || fail "--corpora: '$corpora' is no list of ${papers//|/,} or some of them"
 [[ -n $qwen2_audio$diva ]] || fail "--qwen2-audio, --diva: both are empty; name a model"
 [[ $(name_of "$qwen2_audio") != "$(name_of "$diva")" ]] ||
   fail "--qwen2-audio, --diva: both are called $(name_of "$diva") and would share folders; leave one empty"
 for variable in qwen2_audio diva spiral_dir dream_tts_dir cn_college_listen_dir; do
-  settle "$variable"
+  absolute "$variable"
 done
 
 experiments=()
@@ -99,18 +82,17 @@ for corpus in ${corpora//,/ }; do
     last=$((stop_stage < 5 ? stop_stage : 5))
     if ((first <= last)); then
       log "Stages $first to $last of ../$corpus: $model, ${config##*/}"
-      "../$corpus/run.sh" --stage "$first" --stop-stage "$last" --sets "$set" --model "$model" --config "$config" \
+      tied "../$corpus/run.sh" --stage "$first" --stop-stage "$last" --sets "$set" --model "$model" --config "$config" \
         ${corpus_dir:+--corpus-dir "$corpus_dir"} ${spoken:+--tts "$spoken"} --nj "$nj" --cmd "$cmd" --gpus "$gpus"
     fi
     first=$((stage > 2 ? stage : 2)) # the corpus is prepared for all models
   done
 done
 
-if ((stop_stage == 6)); then
+if wanted 6; then
   log "Stage 6: compare: ${experiments[*]} -> $out/RESULTS.md"
-  # shellcheck source-path=SCRIPTDIR source=path.sh
-  . "$HERE/path.sh"
-  speechprune score "${experiments[@]}" --out "$out"
+  need_speechprune
+  tied speechprune score "${experiments[@]}" --out "$out"
   sed -n '/^## /,$p' "$out/RESULTS.md" # both tables
   echo "Look at $PWD/$out/RESULTS.md"
 fi

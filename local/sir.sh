@@ -37,8 +37,7 @@ settle() {
   fi
   # Options of the corpus, given only if set.
   corpus_options=(${tts:+--tts "$tts"} ${aligner:+--aligner "$aligner"})
-  model_name=${model%"${model##*[!/]}"} # without trailing slashes
-  model_name=${model_name##*/}
+  model_name=$(name_of "$model")
 }
 
 show_stages() {

@@ -111,7 +111,7 @@ def test_one_model_one_corpus_and_folders_of_ones_own(paper, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--stage=7"], "--stage, --stop-stage: give whole numbers from 0 to 6"),
+        (["--stage=7"], "--stage: '7' is not a stage: give a whole number from 0 to 6"),
         (["--stage=3", "--stop-stage=2"], "--stop-stage: 2 comes before --stage 3"),
         (["--corpora=spiral,mini_sir"], "--corpora: 'spiral,mini_sir' is no list of spiral,dream_tts,cn"),
         (["--corpora=../x"], "--corpora: '../x' is no list of spiral"),
@@ -138,5 +138,5 @@ def test_a_recipe_that_fails_ends_it(paper):
 def test_help_says_what_is_set(paper):
     result = paper.run("--help", "--corpora=spiral", "--diva=x")
     assert result.returncode == 0
-    assert "6 compare  ../{spiral}/exp/<model>/<set>/ -> exp/RESULTS.md" in result.stdout
+    assert "6  compare   ../{spiral}/exp/<model>/<set>/ -> exp/RESULTS.md" in result.stdout
     assert "--diva                  x " in result.stdout
