@@ -1,7 +1,7 @@
 """One question about one recording: encode, prune, answer.
 
 Stands above models and pruners. ``ask`` becomes a method of every ``SpeechLLM`` as soon as somebody imports that class
-from ``speechprune`` or ``speechprune.models``.
+from ``speechprune``.
 """
 
 from __future__ import annotations

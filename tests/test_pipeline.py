@@ -13,10 +13,10 @@ from helpers.fakes import make_cut, speechlike, write_silence
 from helpers.tiny import make_tiny_qwen2_audio
 from lhotse import MonoCut
 
+from speechprune import SpeechLLM
 from speechprune.data.cuts import write_cuts
 from speechprune.decoding.systems import load_config
 from speechprune.features.extract import extract_features
-from speechprune.models import SpeechLLM
 from speechprune.scoring.stage import write_results
 
 LONG = 400.0  # seconds of silence: 10,000 tokens, where the model reads 8,192

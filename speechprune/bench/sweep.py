@@ -14,6 +14,7 @@ from pathlib import Path
 from lhotse import MonoCut
 from tqdm import tqdm
 
+from speechprune.asking import SpeechLLM
 from speechprune.bench.timing import Times
 from speechprune.common.files import read_jsonl
 from speechprune.common.markdown import aligned_table
@@ -23,7 +24,6 @@ from speechprune.data.cuts import read_cuts, write_cuts
 from speechprune.decoding.stage import decode
 from speechprune.decoding.systems import DecodeConfig, System
 from speechprune.features.extract import extract_features
-from speechprune.models import SpeechLLM
 from speechprune.pruners import get_pruner
 
 SET = "dev"  # mini_sir's smallest spoken set

@@ -156,7 +156,7 @@ def load_model(model: str, device: str, dtype: str, shard: Shard | None = None, 
     import torch
     from transformers.utils import logging as transformers_logging
 
-    from speechprune.models import SpeechLLM
+    from speechprune import SpeechLLM
 
     transformers_logging.disable_progress_bar()  # one bar for each file of weights
     if device == "auto" and shard is not None and options.get("device_map") is None:

@@ -12,11 +12,11 @@ from speechprune.pruners.base import Pruner
 from speechprune.pruners.inputs import PruneInputs
 from speechprune.pruners.options import check_options
 from speechprune.pruners.ranking import check_keep, indices_of
-from speechprune.pruners.scorer import Scorer
+from speechprune.pruners.scorer import Scorer, Wrapper
 
 
 @dataclass(frozen=True)
-class PerSegment(Pruner):
+class PerSegment(Wrapper, Pruner):
     """The recording in ``segments`` of equal length; of each, the best floor(k / segments) tokens.
 
     What the floor leaves over goes to the segments' next best tokens, one each, the earliest segments first; what a
@@ -37,17 +37,6 @@ class PerSegment(Pruner):
         check_options(self)
         if self.segments < 1:
             raise ValueError(f"per_segment: segments={self.segments}; expected at least 1")
-
-    @property
-    def uses_query(self) -> bool:
-        return self.scorer.uses_query
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return self.scorer.needs
-
-    def first_passes(self, total: int, keep: int, window: int) -> list[tuple[int, int]]:
-        return self.scorer.first_passes(total, keep, window)
 
     def select(self, inputs: PruneInputs, keep: int) -> Tensor:
         return self.select_each(inputs, [keep])[0]

@@ -29,3 +29,20 @@ class Scorer(Pruner):
         valid = inputs.valid()
         order = best_first(self.scores(inputs), valid)
         return [first_indices(order, valid, keep) for keep in keeps]
+
+
+class Wrapper:
+    """Of a method around a ``scorer``: it reads and costs what that does. Stands before the method's other base."""
+
+    scorer: Scorer
+
+    @property
+    def uses_query(self) -> bool:
+        return self.scorer.uses_query
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return self.scorer.needs
+
+    def first_passes(self, total: int, keep: int, window: int) -> list[tuple[int, int]]:
+        return self.scorer.first_passes(total, keep, window)

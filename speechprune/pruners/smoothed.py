@@ -12,12 +12,12 @@ from torch import Tensor
 
 from speechprune.pruners.inputs import PruneInputs
 from speechprune.pruners.options import check_options
-from speechprune.pruners.scorer import Scorer
+from speechprune.pruners.scorer import Scorer, Wrapper
 from speechprune.pruners.vectors import DECIMALS
 
 
 @dataclass(frozen=True)
-class Smoothed(Scorer):
+class Smoothed(Wrapper, Scorer):
     """The scores of ``scorer``, low-passed over the valid tokens.
 
     Attributes:
@@ -40,17 +40,6 @@ class Smoothed(Scorer):
         check_options(self)
         if not 0 <= self.seconds < math.inf:
             raise ValueError(f"smoothed: seconds={self.seconds}; expected 0 or more")
-
-    @property
-    def uses_query(self) -> bool:
-        return self.scorer.uses_query
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return self.scorer.needs
-
-    def first_passes(self, total: int, keep: int, window: int) -> list[tuple[int, int]]:
-        return self.scorer.first_passes(total, keep, window)
 
     def scores(self, inputs: PruneInputs) -> Tensor:
         scores = self.scorer.scores(inputs).double()

@@ -15,11 +15,11 @@ from helpers.tiny import make_tiny_qwen2_audio
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, PreTrainedConfig
 
+from speechprune import SpeechLLM
 from speechprune.costs.audio_encoder import encoder_cost
 from speechprune.costs.count import count_parameters, meta_model, pruner_flop, true_costs
 from speechprune.costs.llm import decoder_shape, table1_costs
 from speechprune.costs.profiling import WARM_UP, format_profile, measure_prefill, profile
-from speechprune.models import SpeechLLM
 from speechprune.models.folder import ModelFolder
 from speechprune.pruners import FirstLayer, SpeechPrune
 

@@ -17,7 +17,6 @@ from helpers.decoding import (
     merged,
     questions,
     run,
-    tiny_llm,
 )
 
 from speechprune.decoding import answering, stage
@@ -27,11 +26,6 @@ from speechprune.decoding.stage import DecodeSummary, decode
 from speechprune.scoring.comparison import score
 
 FOLDERS = ["full", "original", "rap_0.2", "rap_0.6", "silence", "speechprune_0.4"]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_llm(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

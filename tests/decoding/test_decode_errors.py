@@ -5,16 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers.decoding import config_of, lines_of, make_dump, make_recordings, merged, questions, run, tiny_llm
+from helpers.decoding import config_of, lines_of, make_dump, make_recordings, merged, questions, run
 from helpers.fakes import rows
 
 from speechprune.decoding import answering
 from speechprune.scoring.comparison import score
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_llm(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

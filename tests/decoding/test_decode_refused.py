@@ -26,11 +26,6 @@ from speechprune.features.extract import extract_features
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_llm(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
 def dump(tmp_path_factory, model) -> Path:
     folder = tmp_path_factory.mktemp("corpus")
     return make_dump(folder, make_recordings(folder), model)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from helpers.decoding import config_of, lines_of, make_dump, make_recordings, run, tiny_llm
+from helpers.decoding import config_of, lines_of, make_dump, make_recordings, run
 from helpers.fakes import in_child
 
 from speechprune.common.files import Shard
@@ -19,11 +19,6 @@ from speechprune.decoding.stage import decode
 
 SYSTEMS = ["original", "rap", {"name": "silence", "method": "full", "audio": "silence"}]  # 4 with two rates of rap
 QUESTIONS, RECORDINGS, FOLDERS = 3, 4, 4
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_llm(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.decoding import WINDOW, answer, config_of, make_dump, make_recordings, system, tiny_llm
+from helpers.decoding import WINDOW, answer, config_of, make_dump, make_recordings, system
 
 from speechprune.decoding.answering import evidence_mask
 from speechprune.decoding.hypotheses import read_hypotheses, unpack_tokens
@@ -13,11 +13,6 @@ from speechprune.decoding.systems import load_config
 from speechprune.pruners import Attention, FastV, LateInteraction, Pooling, PruneInputs, VisionZip
 
 N = 100
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_llm(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ from helpers.decoding import (
     merged,
     questions,
     run,
-    tiny_llm,
 )
 
 from speechprune.common.files import Shard
@@ -28,11 +27,6 @@ from speechprune.pruners import Full
 from speechprune.scoring.comparison import score
 
 SYSTEMS = ["full", {"method": "speechprune", "rates": [0.4]}]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_llm(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

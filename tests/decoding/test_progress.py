@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
-from helpers.decoding import config_of, make_dump, make_recordings, merged, run, tiny_llm
+from helpers.decoding import config_of, make_dump, make_recordings, merged, run
 from helpers.fakes import extract, make_corpus, rows
 from helpers.many_rows import make_many
 
@@ -29,11 +29,6 @@ ENTRIES = [
     {"method": "rap", "rates": [0.2, 0.6]},
     {"name": "turned", "method": "full", "permute": "cyclic"},
 ]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_llm(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

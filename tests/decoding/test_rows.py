@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers.decoding import config_of, make_dump, make_recordings, merged, run, tiny_llm
+from helpers.decoding import config_of, make_dump, make_recordings, merged, run
 from helpers.fakes import rows
 from helpers.hypotheses import row
 from helpers.shapes import PATIENT, damaged
@@ -23,11 +23,6 @@ from speechprune.scoring.stage import write_results
 from speechprune.scoring.titles import read_titles
 
 VALID = row(0, "full") | {"kept": None, "duration": 4.0, "version": "0" * 16, "audio_hash": None, "rotation": 1}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_llm(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

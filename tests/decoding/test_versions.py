@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from helpers.decoding import config_of, make_dump, make_recordings, run, tiny_llm
+from helpers.decoding import config_of, make_dump, make_recordings, run
 from helpers.fakes import rows
 from helpers.shapes import JSON, PATIENT
 from hypothesis import given
@@ -37,11 +37,6 @@ QUESTION = {
     "answer": 1,
     "evidence": [{"start": 1, "duration": 2}],
 }
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_llm(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from helpers.fakes import make_cut, speechlike
 from helpers.tiny import make_tiny_qwen2_audio
 from lhotse import MonoCut
 
+from speechprune import SpeechLLM
 from speechprune.common.files import Shard
 from speechprune.data.cuts import write_cuts
 from speechprune.decoding.answering import Answerer
@@ -18,7 +19,6 @@ from speechprune.decoding.hypotheses import read_hypotheses
 from speechprune.decoding.stage import DecodeSummary, decode
 from speechprune.decoding.systems import DecodeConfig, System, load_config
 from speechprune.features.extract import extract_features
-from speechprune.models import SpeechLLM
 
 torch.set_num_threads(1)  # tests fork, and the machine may be shared
 

@@ -13,9 +13,9 @@ from helpers.tiny import make_tiny_qwen2_audio
 from helpers.tiny_families import FAMILIES, make_tiny
 from test_diva import make_diva
 
+from speechprune import SpeechLLM
 from speechprune.cli import main
 from speechprune.common.registry import subclasses
-from speechprune.models import SpeechLLM
 from speechprune.models.folder import ModelFolder
 
 SECONDS = 31  # more than one window of every family

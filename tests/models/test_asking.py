@@ -165,8 +165,7 @@ def test_progress_of_a_long_recording(model, capsys):
 IMPORTS = {
     "package": "import speechprune; found = speechprune.SpeechLLM",
     "name": "from speechprune import SpeechLLM as found",
-    "room": "from speechprune.models import SpeechLLM as found",
-    "family first": "import speechprune.models.qwen2_audio; from speechprune.models import SpeechLLM as found",
+    "family first": "import speechprune.models.qwen2_audio; from speechprune import SpeechLLM as found",
     "asking first": "import speechprune.asking, speechprune; found = speechprune.SpeechLLM",
     "answer": "from speechprune import Answer; import speechprune; found = speechprune.SpeechLLM",
 }

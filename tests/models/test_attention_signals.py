@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.tiny import make_tiny_qwen2_audio
 
-from speechprune.models import SpeechLLM
+from speechprune import SpeechLLM
 from speechprune.pruners import FastV, PruneInputs, SnapKV
 
 QUESTIONS = [("Who speaks?", ["Ann", "Bob"]), ("Where do they meet?", ["here", "there", "nowhere"])]

@@ -10,7 +10,7 @@ from helpers.speech_configs import TINY
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from transformers import PreTrainedConfig
 
-from speechprune.models import SpeechLLM
+from speechprune import SpeechLLM
 from speechprune.models.folder import ModelFolder
 
 

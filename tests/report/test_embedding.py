@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from helpers.decoding import config_of, make_dump, make_recordings, run, tiny_llm
 
+from speechprune import SpeechLLM
 from speechprune.features.dump import load_states, read_dump
-from speechprune.models import SpeechLLM
 from speechprune.report import embedding
 from speechprune.report.embedding import Panel, Scene, choose_question, draw_embeddings, embed, embedding_figure
 

@@ -17,8 +17,8 @@ from helpers.tiny_parts import SECONDS, write_llama, write_whisper
 from safetensors.torch import load_file
 from transformers import AudioFlamingo3ForConditionalGeneration, AutoProcessor
 
+from speechprune import SpeechLLM
 from speechprune.common.files import Shard
-from speechprune.models import SpeechLLM
 from speechprune.training.composed.config import AlignConfig, ComposeConfig, ReadConfig, SpeechConfig, TextConfig
 from speechprune.training.composed.delta import compose, quantise, unpack
 from speechprune.training.composed.pair import load_llm, open_llm

@@ -14,7 +14,7 @@ from lhotse.supervision import AlignmentItem
 from safetensors.torch import load_file
 from speechprune.recipes import mini_sir
 
-from speechprune.models import SpeechLLM
+from speechprune import SpeechLLM
 from speechprune.prompts import format_question
 from speechprune.training.mini.config import EncoderConfig, ReaderConfig, TokenizerConfig, TrainConfig
 from speechprune.training.mini.contexts import Context, some_sentences, thinned
