@@ -160,14 +160,14 @@ def load_model(model: str, device: str, dtype: str, shard: Shard | None = None, 
 
     transformers_logging.disable_progress_bar()  # one bar for each file of weights
     if device == "auto" and shard is not None and options.get("device_map") is None:
-        device = _device_of(shard)
+        device = device_of(shard)
     llm = SpeechLLM.from_pretrained(model, device, dtype, **options)
     if llm.device.type == "cuda":
         torch.cuda.set_device(llm.device)  # what synchronises or measures "the GPU" means this one
     return llm
 
 
-def _device_of(shard: Shard) -> str:
+def device_of(shard: Shard) -> str:
     """The GPU of a job: jobs take turns over those of the machine. Under Slurm a task sees its own as the only one."""
     import torch
 

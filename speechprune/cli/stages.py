@@ -24,7 +24,6 @@ from speechprune.report.page import RECORDINGS
 
 if TYPE_CHECKING:
     from speechprune.common.files import Shard
-    from speechprune.common.stopping import StopRequest
     from speechprune.models import SpeechLLM
     from speechprune.scoring.comparison import SystemScore
 
@@ -82,7 +81,7 @@ def features(
 
     On SIGTERM or SIGUSR1 the recording at hand is finished; exit status 75 says that there are more.
     """
-    from speechprune.common.stopping import stop_on_signals
+    from speechprune.common.stopping import leave, stop_on_signals
 
     with stop_on_signals() as stop:  # imports take seconds, too
         from speechprune.features.dump import is_fruitless
@@ -93,7 +92,7 @@ def features(
     logging.info("%s", summary)
     if summary.unwritten:
         raise OSError(f"{dump} is incomplete: {summary.unwritten} recordings could not be written; mend that and rerun")
-    _leave(stop, summary.left)
+    leave(stop, summary.left)
     # A single recording of one of many jobs says nothing about the others, before these have ended.
     if summary.failed and not summary.good and (summary.failed > 1 or is_fruitless(dump)):
         first = next(problem for problem in summary.problems if problem.field == "audio_tokens")
@@ -131,7 +130,7 @@ def decode(
 
     On SIGTERM or SIGUSR1 the recording at hand is finished; exit status 75 says that there are more.
     """
-    from speechprune.common.stopping import stop_on_signals
+    from speechprune.common.stopping import leave, stop_on_signals
 
     with stop_on_signals() as stop:  # imports take seconds, too
         from speechprune.decoding.stage import decode as run
@@ -141,18 +140,9 @@ def decode(
         systems = load_config(config).changed(**{key: value for key, value in given.items() if value is not None})
         summary = run(dump, exp, systems, load(), shard, progress, stop)
     logging.info("%s", summary)
-    _leave(stop, summary.left)
+    leave(stop, summary.left)
     if summary.lost > (shard.jobs > 1) and not summary.done and not summary.skipped:
         raise ValueError(f"{exp}: all {summary.failed} rows are errors, the first: {summary.first_error}")
-
-
-def _leave(stop: StopRequest, left: int) -> None:
-    """Ask for a new start if the process was told to end before its work was done."""
-    from speechprune.common.stopping import START_AGAIN
-
-    if left:
-        logging.warning("stopped by %s with %d recordings left; run the same command again", stop, left)
-        raise SystemExit(START_AGAIN)
 
 
 @command

@@ -41,10 +41,10 @@ from speechprune.training.composed.states import Listener, Row, Store, check_dis
 from speechprune.training.composed.tower import Upper, build_tower
 from speechprune.training.optimisation import quick_dtype
 from speechprune.training.parts import keep_settings, run_part
-from speechprune.tts import get_engine
+from speechprune.tts import get_engine, read_names
 
 PARTS = ("text", "speech", "align", "read", "export")
-_MODULES = ("jiwer", "wordfreq", "peft")  # before hours of work, not in the midst of it
+_MODULES = ("wordfreq", "jiwer", "whisper_normalizer", "peft")  # before hours of work, not in the midst of it
 
 
 class Composer:
@@ -112,7 +112,7 @@ class Composer:
         engine, speech = get_engine(self.config.speech.engine), self.config.speech
         choice = engine.voices()
         if self._voices_file:
-            choice = voices.read_names(self._voices_file, choice)
+            choice = read_names(self._voices_file, choice)
         cast = voices.choose_voices(engine, choice, self._encoder.path, speech.max_wer, speech.held_out)
         cast.write(self.out / "voices.json")
         if self.config.text.llm_words:
