@@ -79,7 +79,9 @@ def preempt(cluster: Cluster) -> float:
     """A job of another user who matters more takes all GPUs; returns when it has them."""
     words = ["--parsable", "--partition", "high", "--gres=gpu:3", "--output=/dev/null", "--wrap", "sleep 1"]
     job = wait_for(lambda: cluster.call("sbatch", *words).strip())  # a busy controller may refuse
-    wait_for(lambda: cluster.call("squeue", "-h", "-t", "all", "-j", job, "-o", "%T").strip() not in ("", "PENDING"), 90)
+    wait_for(
+        lambda: cluster.call("squeue", "-h", "-t", "all", "-j", job, "-o", "%T").strip() not in ("", "PENDING"), 90
+    )
     return time.time()
 
 

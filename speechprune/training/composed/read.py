@@ -193,10 +193,11 @@ def load_reader(reader: Reader, path: Path) -> None:
 def split_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """What ``train_reader`` wrote: the LLM's low-rank updates, and the tensors of ``Upper`` (none if not trained)."""
     found = load_file(path)
-    return tuple(
-        {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
-        for prefix in ("llm.", "ears.upper.")
-    )
+
+    def named(prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
+
+    return named("llm."), named("ears.upper.")
 
 
 @torch.inference_mode()
