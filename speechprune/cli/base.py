@@ -13,6 +13,7 @@ import click
 
 from speechprune import __version__
 from speechprune.common.extras import advice
+from speechprune.decoding.modes import METRICS
 
 if TYPE_CHECKING:
     from speechprune.common.files import Shard
@@ -219,4 +220,10 @@ with_progress = click.option(
     "--progress/--no-progress",
     default=None,
     help="Show a progress bar, or none; if neither is given, a bar in a terminal and a log line every 30 s elsewhere.",
+)
+with_metric = click.option(
+    "--metric",
+    type=click.Choice([*METRICS]),
+    show_default="pmi where a system has answered without audio, else mean",
+    help="Of mode cloze, how choices compare. sum: log-probability; mean: per token; pmi: less the same without audio.",
 )

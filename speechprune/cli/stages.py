@@ -15,6 +15,7 @@ from speechprune.cli.base import (
     command,
     with_corpus_options,
     with_job,
+    with_metric,
     with_model,
     with_progress,
     with_sets,
@@ -154,8 +155,16 @@ def decode(
 )
 @click.option("--against", metavar="SYSTEM", show_default="original", help="Test others against it, such as rap_0.4.")
 @click.option("--model", help="The model that was decoded with, its config.json is enough: adds what a prefill costs.")
+@with_metric
 @click.option("--out", type=PATH, help="Where to write; the folder itself for one EXP, needed for several.")
-def score(exps: tuple[Path, ...], cuts: Path | None, against: str | None, model: str | None, out: Path | None) -> None:
+def score(
+    exps: tuple[Path, ...],
+    cuts: Path | None,
+    against: str | None,
+    model: str | None,
+    metric: str | None,
+    out: Path | None,
+) -> None:
     """Stage 4: hypotheses -> score.json, tables and RESULTS.md in EXP; several EXP are compared in --out.
 
     An EXP is the folder of one model and one set, such as exp/mini/test.
@@ -163,11 +172,11 @@ def score(exps: tuple[Path, ...], cuts: Path | None, against: str | None, model:
     from speechprune.scoring.stage import write_comparison, write_results
     from speechprune.scoring.titles import read_titles
 
-    options = {"--cuts": cuts, "--against": against, "--model": model, "--out": out}
+    options = {"--cuts": cuts, "--against": against, "--model": model, "--metric": metric, "--out": out}
     given = [part for name, value in options.items() if value is not None for part in (name, str(value))]
     line = shlex.join(["speechprune", "score", *map(str, exps), *given])
     if len(exps) == 1:
-        scores = write_results(exps[0], line, against, cuts, out, model)
+        scores = write_results(exps[0], line, against, cuts, out, model, metric)
         count = f"{len(scores)} system{'' if len(scores) == 1 else 's'}"
         logging.info("%s scored: %s", count, (out or exps[0]) / "RESULTS.md")
         if verdict := _verdict(scores, read_titles(exps[0])):
@@ -180,7 +189,7 @@ def score(exps: tuple[Path, ...], cuts: Path | None, against: str | None, model:
             raise ValueError(
                 f"{option} {options[option]} with {len(exps)} folders; it belongs to one: score that alone"
             )
-    write_comparison(exps, out, line, against)
+    write_comparison(exps, out, line, against, metric)
     logging.info("%d experiments compared: %s", len(exps), out / "RESULTS.md")
 
 

@@ -13,11 +13,13 @@ from speechprune.cli.base import (
     PATH,
     Loader,
     command,
+    with_metric,
     with_model,
     with_progress,
     with_urls,
 )
 from speechprune.common.defaults import ASR, PRUNER, QUERY, RATE, SEED, TEXT_TOKENS
+from speechprune.decoding.modes import WAYS
 
 if TYPE_CHECKING:
     from speechprune.models import SpeechLLM
@@ -136,7 +138,17 @@ def pruners(as_json: bool) -> None:
 @click.option("--out", type=PATH, help="Write a Markdown page, such as ZOO.md, and figures/zoo.png beside it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
 @click.option("--made-by", "made_by", multiple=True, help="Command that made EXP, for the page; several times.")
-def rank(exp: Path, against: str, out: Path | None, as_json: bool, made_by: tuple[str, ...]) -> None:
+@click.option("--by", "way", type=click.Choice(WAYS), help="Which rows, where EXP has both.")
+@with_metric
+def rank(
+    exp: Path,
+    against: str,
+    out: Path | None,
+    as_json: bool,
+    made_by: tuple[str, ...],
+    way: str | None,
+    metric: str | None,
+) -> None:
     """Rank the systems of EXP at each budget, with paired tests: many methods at one glance."""
     import dataclasses
     import json
@@ -148,7 +160,7 @@ def rank(exp: Path, against: str, out: Path | None, as_json: bool, made_by: tupl
     from speechprune.scoring.leaderboard import ranking_page
 
     problems: list[Problem] = []
-    found = run(exp, against, problems)
+    found = run(exp, against, problems, way, metric)
     for problem in problems:
         logging.warning("%s", problem)
     if as_json:
