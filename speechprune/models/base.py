@@ -192,6 +192,13 @@ class SpeechLLM(ABC):
         """
 
     @abstractmethod
+    def with_text(self, prompt: Prompt, text: str) -> tuple[Prompt, int]:
+        """(the prompt with ``text`` in the place of the audio, in how many tokens).
+
+        The audio's own marks, such as ``<|audio_bos|>``, go with it: nothing tells the LLM that it would hear.
+        """
+
+    @abstractmethod
     def continuations(self, prompt: Prompt, texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
         """The token ids of each text as the answer to ``prompt``, one token or more."""
 
