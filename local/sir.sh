@@ -12,9 +12,12 @@ declare +x \
   corpus="" \
   corpus_dir="" \
   tts="" \
+  voices="" \
+  level="" \
   aligner="" \
   sets=test \
   model=mini \
+  asr="" \
   config=conf/decode.yaml \
   embedding="" \
   train=false \
@@ -36,7 +39,7 @@ settle() {
     embedding=$([[ $cmd == local ]] && echo true || echo false)
   fi
   # Options of the corpus, given only if set.
-  corpus_options=(${tts:+--tts "$tts"} ${aligner:+--aligner "$aligner"})
+  corpus_options=(${tts:+--tts "$tts"} ${voices:+--voices "$voices"} ${level:+--level "$level"} ${aligner:+--aligner "$aligner"})
   model_name=$(name_of "$model")
 }
 
@@ -47,7 +50,7 @@ show_stages() {
   exp=exp/$model_name/$(braces "$sets")
   show_stage 0 download "the net, or a synthesiser -> $corpus_dir (not with --corpus-dir)"
   show_stage 1 prepare "$corpus_dir -> data/$(braces "$prepared_sets")/cuts.jsonl.gz"
-  show_stage 2 features "$data, model $model -> $dump/"
+  show_stage 2 features "$data, model $model -> $dump/${asr:+, transcripts.jsonl}"
   show_stage 3 decode "$dump/, $config, model $model -> $exp/<system>/hyp.*.jsonl"
   show_stage 4 score "$exp/<system>/hyp.*.jsonl -> $exp/RESULTS.md, score.json, score.csv"
   show_stage 5 report "$exp/, $data, $dump/, model $model -> $exp/report.html, figures/"
@@ -60,9 +63,12 @@ show_own_options() {
     corpus "$corpus" "name of the corpus" \
     corpus-dir "$corpus_dir" "folder of the raw corpus; one that you have is only read" \
     tts "$tts" "engine that speaks the transcripts of a corpus without recordings, such as espeak" \
+    voices "$voices" "with --tts: file of the voices that may speak, one a line" \
+    level "$level" "with --tts: RMS of every sentence, in dB below full scale" \
     aligner "$aligner" "CTC model that finds the sentences in recordings; without it they are estimated" \
     sets "$sets" "sets to prepare, decode and score, separated by commas" \
     model "$model" "name or folder of a model" \
+    asr "$asr" "a Whisper, name or folder, that also writes the recordings down" \
     config "$config" "the systems that stage 3 decodes" \
     embedding "$embedding" "true: stage 5 loads the model to draw its tokens; the default is false with slurm" \
     train "$train" "true: train the mini model and go on with it" \
@@ -95,7 +101,7 @@ fi
 
 if wanted 1; then
   log "Stage 1: prepare: $corpus_dir -> data/$(braces "$prepared_sets")"
-  tied speechprune prepare "$corpus" "$corpus_dir" data --sets "$prepared_sets" "${corpus_options[@]}"
+  tied speechprune prepare "$corpus" "$corpus_dir" data --sets "$prepared_sets" --nj "$nj" "${corpus_options[@]}"
 fi
 
 if [[ $train == true ]] && ((stage <= 2 && stop_stage >= 2)); then
@@ -122,12 +128,16 @@ for set in ${sets//,/ }; do
 
   if wanted 2; then
     log "Stage 2: features: data/$set -> $dump"
-    run_jobs "$dump/log/features" features "data/$set/cuts.jsonl.gz" "$dump"
+    run_jobs "$dump/log/features" features "data/$set/cuts.jsonl.gz" "$dump" -- --model "$model"
+    if [[ -n $asr ]]; then
+      log "Stage 2: transcripts by $asr: data/$set -> $dump/transcripts.jsonl"
+      run_jobs "$dump/log/transcribe" transcribe "data/$set/cuts.jsonl.gz" "$dump/transcripts.jsonl" --asr "$asr"
+    fi
   fi
 
   if wanted 3; then
     log "Stage 3: decode: $dump -> $exp"
-    run_jobs "$exp/log/decode" decode "$dump" "$exp" --config "$config"
+    run_jobs "$exp/log/decode" decode "$dump" "$exp" --config "$config" -- --model "$model"
   fi
 
   if [[ $detach == true ]] && ((stop_stage >= 4)); then

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lhotse import CutSet, MonoCut
@@ -21,8 +22,7 @@ from speechprune.common.files import Problem, shown
 from speechprune.common.names import file_name
 from speechprune.data.building import Item, build_cuts, file_state, open_recording, path_inside, select_cuts, text_lines
 from speechprune.data.choices import answer_index, split_choices
-from speechprune.tts import get_engine
-from speechprune.tts.transcripts import resynthesise
+from speechprune.tts.transcripts import Synthesis
 
 SETS = ("test", "test_h")
 HARD = 401
@@ -75,6 +75,9 @@ def prepare_spiral(
     sets: Sequence[str] = ("test",),
     tts: str | None = None,
     aligner: str | None = None,
+    voices: str | Path | None = None,
+    level: float | None = None,
+    nj: int | None = None,
 ) -> dict[str, CutSet]:
     """Turn SPIRAL into validated cuts.
 
@@ -84,10 +87,13 @@ def prepare_spiral(
         sets: of test (all) and test_h (the hard ones, which carry ``hard`` in test too).
         tts: an engine that speaks the transcripts; recordings in ``wavs/`` are not used then.
         aligner: a CTC model, name or folder, that finds the sentences in the recordings; without it they are estimated.
+        voices, level: with ``tts``: a file of the voices that may speak; RMS of every sentence, dB below full scale.
+        nj: processes that share the recordings, unless a CTC model finds the sentences; None: no other process.
     Returns:
         {set: CutSet}. Rows that cannot be used are left out, logged and listed in ``test/problems.txt``.
     Raises:
-        ValueError: an unknown set or engine, or not one usable row. FileNotFoundError: no annotation or no recordings.
+        ValueError: an unknown set, engine or voice, or not one usable row.
+        FileNotFoundError: no annotation or no recordings.
     """
     corpus_dir, output_dir = Path(corpus_dir), Path(output_dir)
     for name in sets:
@@ -95,17 +101,17 @@ def prepare_spiral(
             raise ValueError(f"spiral has no set {name!r}; choose from: {', '.join(SETS)}")
     if tts is None and not (corpus_dir / "wavs").is_dir():
         raise FileNotFoundError(_WAVS.format(folder=corpus_dir / "wavs"))
-    if tts is not None:
-        get_engine(tts)  # an unknown name is one error, not one a row
+    synthesis = Synthesis.read(tts, voices, level)
     if absent := [name for name in _SHA256 if not (corpus_dir / name).is_file()]:
         raise FileNotFoundError(_ANNOTATION.format(absent=" and ".join(absent), folder=corpus_dir))
     problems: list[Problem] = []
     hard = {row["metadata"]["id"] for _, row in _rows(corpus_dir / "data_h.jsonl", problems)}
     rows = dict(_rows(corpus_dir / "data.jsonl", problems))
     _check_counts({row["metadata"]["id"] for row in rows.values()}, hard, problems)
-    maker = _Maker(corpus_dir / "wavs", output_dir / "test" / "wav", hard, tts, get_aligner(aligner))
+    maker = _Maker(corpus_dir / "wavs", output_dir / "test" / "wav", hard, synthesis, get_aligner(aligner))
     items = (maker.item(where, row) for where, row in rows.items())
-    prepared = {"test": build_cuts(output_dir / "test", items, problems, corpus="spiral")}
+    processes = None if aligner else nj  # one model, which several could not share
+    prepared = {"test": build_cuts(output_dir / "test", items, problems, corpus="spiral", nj=processes)}
     if "test_h" in sets:
         prepared["test_h"] = select_cuts(prepared["test"], output_dir / "test_h", lambda cut: cut.custom["hard"])
     return {name: prepared[name] for name in sets}
@@ -224,14 +230,14 @@ class _Maker:
     wavs: Path
     spoken: Path
     hard: set[str]
-    tts: str | None
+    synthesis: Synthesis | None
     aligner: Aligner
 
     def item(self, where: str, row: dict) -> Item:
         name = row["metadata"]["id"]
         hard = name in self.hard
-        audio = get_engine(self.tts).identity if self.tts else [self.aligner.method, self._state(row)]
-        return Item(f"test-{name}", where, [row, hard, audio], lambda: self.make(row, hard))
+        audio = self.synthesis.identity if self.synthesis else [self.aligner.method, self._state(row)]
+        return Item(f"test-{name}", where, [row, hard, audio], partial(self.make, row, hard))
 
     def _state(self, row: dict) -> list | None:
         try:
@@ -241,10 +247,10 @@ class _Maker:
 
     def make(self, row: dict, hard: bool) -> MonoCut:
         entry, name = _parse(row), f"test-{row['metadata']['id']}"
-        if self.tts:
-            engine = get_engine(self.tts)
-            method, spoken = f"synthesis ({engine.name})", {"resynthesised": engine.name}
-            recording, said = resynthesise(name, entry.sentences, engine, self.spoken / f"{file_name(name)}.wav")
+        if self.synthesis:
+            engine = self.synthesis.engine.name
+            method, spoken = f"synthesis ({engine})", {"resynthesised": engine}
+            recording, said = self.synthesis.speak(name, entry.sentences, self.spoken / f"{file_name(name)}.wav")
         else:
             method, spoken = self.aligner.method, {}
             wav = path_inside(self.wavs, entry.wav)

@@ -17,7 +17,10 @@ from helpers.shells import ENVIRONMENT, ROOT
 
 from speechprune.common.extras import EXTRAS, advice
 
-NAMES = {"kokoro_onnx": "kokoro-onnx"}  # where a package is called otherwise
+NAMES = {
+    "kokoro_onnx": "kokoro-onnx",
+    "whisper_normalizer": "whisper-normalizer",
+}  # where a package is called otherwise
 
 
 @pytest.fixture(scope="module")

@@ -161,14 +161,14 @@ def load_model(model: str, device: str, dtype: str, shard: Shard | None = None, 
 
     transformers_logging.disable_progress_bar()  # one bar for each file of weights
     if device == "auto" and shard is not None and options.get("device_map") is None:
-        device = _device_of(shard)
+        device = device_of(shard)
     llm = SpeechLLM.from_pretrained(model, device, dtype, **options)
     if llm.device.type == "cuda":
         torch.cuda.set_device(llm.device)  # what synchronises or measures "the GPU" means this one
     return llm
 
 
-def _device_of(shard: Shard) -> str:
+def device_of(shard: Shard) -> str:
     """The GPU of a job: jobs take turns over those of the machine. Under Slurm a task sees its own as the only one."""
     import torch
 
@@ -208,9 +208,26 @@ _aligner = click.option(
 )
 
 
+_voices = click.option(
+    "--voices",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="With --tts: names of the voices that may speak, one a line.",
+)
+_level = click.option(
+    "--level",
+    type=click.FloatRange(-60, 0),
+    metavar="DB",
+    help="With --tts: every sentence at this RMS, in dB below full scale, such as -23; else as the engine speaks it.",
+)
+
+
 def with_corpus_options(function: Callable[..., None]) -> Callable[..., None]:
     """What some corpora take, and others refuse."""
-    return _tts(_aligner(function))
+    return _tts(_voices(_level(_aligner(function))))
+
+
+with_nj = click.option("--nj", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
 
 
 with_urls = click.option(

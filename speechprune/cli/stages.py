@@ -17,6 +17,7 @@ from speechprune.cli.base import (
     with_job,
     with_metric,
     with_model,
+    with_nj,
     with_progress,
     with_sets,
     with_urls,
@@ -25,7 +26,6 @@ from speechprune.report.page import RECORDINGS
 
 if TYPE_CHECKING:
     from speechprune.common.files import Shard
-    from speechprune.common.stopping import StopRequest
     from speechprune.models import SpeechLLM
     from speechprune.scoring.comparison import SystemScore
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @click.argument("corpus")
 @click.argument("folder", type=PATH)
 @with_sets
-@click.option("--nj", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
+@with_nj
 @with_corpus_options
 def download(corpus: str, folder: Path, sets: list[str], nj: int, **options) -> None:
     """Stage 0: fetch or synthesise CORPUS into FOLDER, or check what the user has there."""
@@ -50,13 +50,14 @@ def download(corpus: str, folder: Path, sets: list[str], nj: int, **options) -> 
 @click.argument("folder", type=PATH)
 @click.argument("out", type=PATH)
 @with_sets
+@with_nj
 @with_corpus_options
-def prepare(corpus: str, folder: Path, out: Path, sets: list[str], **options) -> None:
+def prepare(corpus: str, folder: Path, out: Path, sets: list[str], nj: int, **options) -> None:
     """Stage 1: turn CORPUS in FOLDER into validated cuts, OUT/<set>/cuts.jsonl.gz."""
     from speechprune.data.corpora import corpus_function, corpus_options
 
     _require_folders(folder, out)
-    chosen = corpus_options("prepare", corpus, options)
+    chosen = corpus_options("prepare", corpus, options, {"nj": nj})
     for name, cuts in corpus_function("prepare", corpus)(folder, out, sets=sets, **chosen).items():
         sizes = [(cut.duration, len(cut.custom["questions"])) for cut in cuts]
         hours, questions = sum(seconds for seconds, _ in sizes) / 3600, sum(asked for _, asked in sizes)
@@ -83,7 +84,7 @@ def features(
 
     On SIGTERM or SIGUSR1 the recording at hand is finished; exit status 75 says that there are more.
     """
-    from speechprune.common.stopping import stop_on_signals
+    from speechprune.common.stopping import leave, stop_on_signals
 
     with stop_on_signals() as stop:  # imports take seconds, too
         from speechprune.features.dump import is_fruitless
@@ -94,7 +95,7 @@ def features(
     logging.info("%s", summary)
     if summary.unwritten:
         raise OSError(f"{dump} is incomplete: {summary.unwritten} recordings could not be written; mend that and rerun")
-    _leave(stop, summary.left)
+    leave(stop, summary.left)
     # A single recording of one of many jobs says nothing about the others, before these have ended.
     if summary.failed and not summary.good and (summary.failed > 1 or is_fruitless(dump)):
         first = next(problem for problem in summary.problems if problem.field == "audio_tokens")
@@ -132,7 +133,7 @@ def decode(
 
     On SIGTERM or SIGUSR1 the recording at hand is finished; exit status 75 says that there are more.
     """
-    from speechprune.common.stopping import stop_on_signals
+    from speechprune.common.stopping import leave, stop_on_signals
 
     with stop_on_signals() as stop:  # imports take seconds, too
         from speechprune.decoding.stage import decode as run
@@ -142,18 +143,9 @@ def decode(
         systems = load_config(config).changed(**{key: value for key, value in given.items() if value is not None})
         summary = run(dump, exp, systems, load(), shard, progress, stop)
     logging.info("%s", summary)
-    _leave(stop, summary.left)
+    leave(stop, summary.left)
     if summary.lost > (shard.jobs > 1) and not summary.done and not summary.skipped:
         raise ValueError(f"{exp}: all {summary.failed} rows are errors, the first: {summary.first_error}")
-
-
-def _leave(stop: StopRequest, left: int) -> None:
-    """Ask for a new start if the process was told to end before its work was done."""
-    from speechprune.common.stopping import START_AGAIN
-
-    if left:
-        logging.warning("stopped by %s with %d recordings left; run the same command again", stop, left)
-        raise SystemExit(START_AGAIN)
 
 
 @command

@@ -18,7 +18,7 @@ from speechprune.cli.base import (
     with_progress,
     with_urls,
 )
-from speechprune.common.defaults import PRUNER, QUERY, RATE, SEED, TEXT_TOKENS
+from speechprune.common.defaults import ASR, PRUNER, QUERY, RATE, SEED, TEXT_TOKENS
 from speechprune.decoding.modes import WAYS
 
 if TYPE_CHECKING:
@@ -70,12 +70,12 @@ def profile(load: Loader, measure: bool, as_json: bool, **options) -> None:
 
 
 @command
-@click.argument("lines", metavar="[LINE]...", nargs=-1, type=click.Choice(["sweep", "long", "pruning", "prefill"]))
+@click.argument("lines", metavar="[LINE]...", nargs=-1, type=click.Choice(["sweep", "long", "pruning", "gpu"]))
 @click.option("--recordings", default=5, show_default=True, type=click.IntRange(2), help="Of sweep and long.")
 @click.option(
     "--cuts", type=PATH, help="A prepared set for sweep and long; by default mini_sir's dev set is synthesised."
 )
-@click.option("--repeats", default=7, show_default=True, type=click.IntRange(2), help="Of pruning and prefill.")
+@click.option("--repeats", default=7, show_default=True, type=click.IntRange(2), help="Of pruning.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--out", type=PATH, help="Also write a Markdown page, such as docs/performance.md.")
 @with_model
@@ -90,13 +90,13 @@ def bench(
     load: Loader,
     progress: bool | None,
 ) -> None:
-    """Measure speed on this machine: sweep, an hour of audio, pruning's own cost and, with a GPU, the prefill.
+    """Measure speed on this machine: sweep, an hour of audio, pruning's own cost, and a GPU.
 
     \b
     sweep    features + decode over Table I's systems against one question at a time
     long     ask about an hour of audio, and about 90 s: time and memory
     pruning  SpeechPrune beside the unpruned prefill at Qwen2-Audio-7B's sizes (5 GB of memory)
-    prefill  Qwen2-Audio-7B with random weights, unpruned and pruned; skipped without a GPU
+    gpu      what `make gpu` does: Qwen2-Audio-7B with random weights; skipped without a GPU
 
     sweep and long take the model that --model names; the other two bring their own.
     """
@@ -104,8 +104,8 @@ def bench(
     import shlex
     import sys
 
-    from speechprune.bench import TITLES, format_bench, page
-    from speechprune.bench import bench as run
+    from speechprune.bench.measure import TITLES, format_bench, page
+    from speechprune.bench.measure import bench as run
     from speechprune.common.files import atomic_write
 
     result = run(lines or tuple(TITLES), load, load.words(), cuts, recordings, repeats, progress is not False)
@@ -117,7 +117,33 @@ def bench(
 
             save(selection_figure(selection, "speechprune"), out.parent / "figures", "selection")
         with atomic_write(out) as file:
-            file.write(page(result, shlex.join(["speechprune", *sys.argv[1:]])))
+            file.write(page(result, shlex.join(["speechprune", *sys.argv[1:]]), out))
+
+
+@command
+@with_model
+@click.option("--config", type=PATH, help="A decode configuration: how large a batch may be.")
+@click.option("--ask", "asks", is_flag=True, help="Also load the model and ask one question.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def doctor(ctx: click.Context, load: Loader, config: Path | None, asks: bool, as_json: bool) -> None:
+    """Look at machine, model and data before a long run: what is there, what is missing, what to do.
+
+    Under a minute, and no weights are loaded without --ask. Exit status 1: something that is needed is missing.
+    """
+    import dataclasses
+    import json
+    from functools import partial
+
+    from speechprune.doctor import Chosen, examine, format_findings
+    from speechprune.doctor.question import ask_once
+
+    options = {name: value for name, value in load.options.items() if name != "shard"}
+    found = examine(Chosen(load.model, **options), config, Path.cwd(), partial(ask_once, load) if asks else None)
+    missing = any(finding.status == "missing" for finding in found)
+    listed = {"ok": not missing, "findings": [dataclasses.asdict(finding) for finding in found]}
+    click.echo(json.dumps(listed) if as_json else format_findings(found))
+    ctx.exit(1 if missing else 0)
 
 
 @command
@@ -218,29 +244,33 @@ def describe(cuts: Path, picture: Path | None) -> None:
 
 
 @command
-@click.argument("stage", type=click.Choice(["features", "decode"]))
+@click.argument("stage", type=click.Choice(["features", "transcribe", "decode"]))
 @click.argument("source", metavar="CUTS|DUMP", type=PATH)
-@click.argument("target", metavar="DUMP|EXP", type=PATH)
+@click.argument("target", metavar="DUMP|OUT.jsonl|EXP", type=PATH)
 @click.option("--config", type=PATH, help="As for decode, which needs it.")
 @click.option("--permute", type=click.Choice(["none", "cyclic"]), help="As for decode.")
 @click.option("--mode", type=click.Choice(["logprob", "generate", "cloze"]), help="As for decode.")
+@click.option("--asr", default=ASR, show_default=True, help="As for transcribe.")
 def progress(
-    stage: str, source: Path, target: Path, config: Path | None, permute: str | None, mode: str | None
+    stage: str, source: Path, target: Path, config: Path | None, permute: str | None, mode: str | None, asr: str
 ) -> None:
     """Print how much of stage 2 or 3 is done, as DONE/EXPECTED recordings, or rows of all systems, and what failed.
 
     \b
     speechprune progress features CUTS DUMP
+    speechprune progress transcribe CUTS OUT.jsonl --asr NAME
     speechprune progress decode DUMP EXP --config conf/decode.yaml
     """
-    from speechprune.decoding.progress import count_recordings, count_rows
+    from speechprune.decoding.progress import count_recordings, count_rows, count_transcripts
 
     if (stage == "decode") != (config is not None):
         raise click.UsageError("decode needs --config" if config is None else "--config belongs to decode")
-    if target.is_file():
+    if target.is_file() and stage != "transcribe":
         order = "CUTS DUMP" if stage == "features" else "DUMP EXP"
         raise click.UsageError(f"{target} is a file; the order is {order}")
-    if config is None:
+    if stage == "transcribe":
+        click.echo(count_transcripts(source, target, asr))
+    elif config is None:
         click.echo(count_recordings(source, target))
     else:
         click.echo(count_rows(source, target, config, permute, mode))

@@ -8,13 +8,14 @@ from importlib.util import find_spec
 EXTRAS = {
     "accelerate": "large",
     "bitsandbytes": "large",
-    "jiwer": "compose",
+    "jiwer": "asr",
     "kokoro_onnx": "tts",
     "matplotlib": "page",
     "onnxruntime": "tts",
     "peft": "large",
     "pyarrow": "parquet",
     "torchaudio": "align",
+    "whisper_normalizer": "asr",
     "wordfreq": "compose",
 }
 

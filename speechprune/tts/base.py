@@ -58,7 +58,10 @@ class TTSEngine(ABC):
     sampling_rate: int
 
     def __init__(self, weights: str | None = None) -> None:
-        """Start the engine. ``weights``: what stands behind the name in ``--tts name:weights``."""
+        """Check that it can speak. ``weights``: what stands behind the name in ``--tts name:weights``.
+
+        What a forked process cannot share (threads, connections, other programs) is begun at the first ``speak``.
+        """
         if weights is not None:
             raise ValueError(f"--tts {self.name}:{weights}: {self.name} has no weights to choose; give {self.name}")
 

@@ -6,12 +6,15 @@ import pytest
 import torch
 from helpers.speech import CHOICES, QUESTION, RATE, noise
 from helpers.tiny_families import FAMILIES, make_tiny
+from torch.nn.utils.rnn import pad_sequence
 
+import speechprune
 from speechprune import SpeechLLM
 from speechprune.common.registry import subclasses
 from speechprune.models.huggingface import HuggingFace
 from speechprune.prompts import format_question
 
+TEXT = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"}  # of what a processor makes
 # Stock models that hear long audio in windows that 30 s are a whole number of, too.
 WINDOWED = ("audioflamingo3", "gemma4_unified", "glmasr", "musicflamingo", "qwen2_5_omni_thinker")
 MARKS = (  # around audio, in one family or another
@@ -173,6 +176,36 @@ def test_batch_equals_single_and_pruned_decoding_runs(llm):
     same = llm.choice_logprobs([audio[0]] * 3, prompts, 2)  # read once
     apart = llm.choice_logprobs([audio[0].clone() for _ in prompts], prompts, 2)
     torch.testing.assert_close(same, apart, atol=1e-4, rtol=0)
+
+
+def test_pruned_around_the_stock_model_is_our_own_decoding(llm):
+    """Two rows, padded on the left, of which each has its own query: the same tokens kept, logits and replies."""
+    queries, keep = [QUESTION, "Why so loud?"], 9
+    recordings = [noise(FAMILIES[family(llm)].exact_seconds[0], seed) for seed in (3, 4)]
+    rows = [stock_inputs(llm, *row) for row in zip(recordings, [CHOICES, None], strict=True)]
+    prompts = [llm.prompt(QUESTION, choices) for choices in (CHOICES, None)]
+    inputs = {name: torch.cat([row[name] for row in rows]) for name in rows[0] if name not in TEXT}
+    for name in TEXT & rows[0].keys():
+        inputs[name] = pad_sequence([row[name][0] for row in rows], batch_first=True, padding_side="left")
+    with speechprune.pruned(llm._model, llm._processor, keep=keep, query=queries) as seen, torch.no_grad():
+        logits = llm._model(**inputs).logits[:, -1]
+        ids = llm._model.generate(**inputs, max_new_tokens=5, do_sample=False)[:, inputs["input_ids"].shape[1] :]
+    if family(llm) == "granite_speech":
+        llm._model.enable_adapters()
+    heard = [llm.project(llm.encode(samples)) for samples in recordings]
+    options = {"frame_rate": llm.frame_rate, "window": llm.window, "first_layer": llm.first_layer}
+    own = [
+        speechprune.SpeechPrune()(S, llm.embed_text(query), keep=keep, **options)
+        for S, query in zip(heard, queries, strict=True)
+    ]
+    assert [kept.tolist() for kept in seen.kept] == [kept.tolist() for kept in own]
+    read = [S[kept] for S, kept in zip(heard, own, strict=True)]
+    letters = llm._tokenizer.convert_tokens_to_ids(list("ABCD"))
+    torch.testing.assert_close(
+        logits.log_softmax(-1)[:, letters], llm.choice_logprobs(read, prompts, 4), atol=1e-4, rtol=0
+    )
+    replies = [llm._tokenizer.decode(row, skip_special_tokens=True).strip() for row in ids]
+    assert replies == llm.generate(read, prompts, 5)
 
 
 def test_positions(llm, make):
