@@ -15,9 +15,9 @@ from torch import Tensor
 
 from speechprune.common.errors import explain
 from speechprune.decoding.batches import Reply, batches, usual_tokens
+from speechprune.decoding.cascade import Text
 from speechprune.decoding.choosing import Chooser
 from speechprune.decoding.systems import System
-from speechprune.decoding.transcripts import Text
 from speechprune.models import SpeechLLM
 from speechprune.models.batching import check_length
 from speechprune.prompts import check_question

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from speechprune.decoding.transcripts import Text
+from speechprune.decoding.cascade import Text
 from speechprune.models import Prompt
 from speechprune.pruners import PAD, Merged
 

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from speechprune.common.errors import explain
 from speechprune.decoding.batches import Merging, Reply
+from speechprune.decoding.cascade import Cascade, Text
 from speechprune.decoding.oracle import Oracle
 from speechprune.decoding.prune_inputs import pruner_inputs
 from speechprune.decoding.systems import LEFT_OUT, System
-from speechprune.decoding.transcripts import Cascade, Text
 from speechprune.models import SpeechLLM
 from speechprune.models.batching import check_length
 from speechprune.pruners import PAD, Merged, Pruner

@@ -8,12 +8,12 @@ from typing import Any
 from lhotse import MonoCut
 
 from speechprune.decoding.batches import Reply
+from speechprune.decoding.cascade import Cascade
 from speechprune.decoding.choosing import evidence_mask
 from speechprune.decoding.hypotheses import pack_tokens
 from speechprune.decoding.replies import parse_choice
 from speechprune.decoding.rows import plain
 from speechprune.decoding.systems import System
-from speechprune.decoding.transcripts import Cascade
 from speechprune.decoding.versions import Question
 from speechprune.models import SpeechLLM
 from speechprune.prompts import LETTERS

@@ -22,13 +22,13 @@ from speechprune.common.files import Problem, Shard, open_append, shown
 from speechprune.common.meter import Meter
 from speechprune.decoding.answering import Answerer
 from speechprune.decoding.batches import Reply
+from speechprune.decoding.cascade import NAME, Cascade, Transcripts
 from speechprune.decoding.expected import expect
 from speechprune.decoding.folders import FolderOfRows, claim
 from speechprune.decoding.listening import Listening
 from speechprune.decoding.make_rows import make_row
 from speechprune.decoding.rows import questions_of
 from speechprune.decoding.systems import DecodeConfig, System
-from speechprune.decoding.transcripts import NAME, Cascade, Transcripts
 from speechprune.decoding.versions import UNVERIFIED, Left, Question
 from speechprune.features.dump import check_model, load_states, read_dump
 from speechprune.features.lines import recording_names

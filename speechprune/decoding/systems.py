@@ -12,11 +12,11 @@ from typing import Any
 from speechprune.common.defaults import QUERY, SEED
 from speechprune.common.reading import read_yaml
 from speechprune.common.registry import lookup
+from speechprune.decoding.cascade import TITLES, Cascade
 from speechprune.decoding.expected import identity
 from speechprune.decoding.modes import folder_name, way_of
 from speechprune.decoding.oracle import Oracle
 from speechprune.decoding.rows import is_taken, turned
-from speechprune.decoding.transcripts import TITLES, Cascade
 from speechprune.prompts import QUERIES
 from speechprune.pruners import Pruner, all_pruners, get_pruner, required_options, to_options
 

@@ -8,9 +8,9 @@ import pytest
 from helpers.decoding import RECORDING, config_of, make_dump, make_recordings, merged, questions, run
 from lhotse import SupervisionSegment
 
+from speechprune.decoding.cascade import Cascade, Transcripts
 from speechprune.decoding.hypotheses import read_hypotheses
 from speechprune.decoding.rows import row_problem
-from speechprune.decoding.transcripts import Cascade, Transcripts
 from speechprune.features.dump import read_dump
 from speechprune.scoring.cascades import cascade_scores
 from speechprune.scoring.stage import write_results
