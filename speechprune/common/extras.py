@@ -15,6 +15,7 @@ EXTRAS = {
     "peft": "large",
     "pyarrow": "parquet",
     "torchaudio": "align",
+    "speechmos": "quality",
     "whisper_normalizer": "asr",
     "wordfreq": "compose",
 }
