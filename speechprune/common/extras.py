@@ -12,8 +12,12 @@ EXTRAS = {
     "kokoro_onnx": "tts",
     "matplotlib": "page",
     "onnxruntime": "tts",
+    "openai": "build",
     "peft": "large",
     "pyarrow": "parquet",
+    "pydantic": "build",
+    "pyrate_limiter": "build",
+    "rapidfuzz": "build",
     "torchaudio": "align",
     "wordfreq": "compose",
 }

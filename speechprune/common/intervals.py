@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from statsmodels.stats.proportion import proportion_confint
-
 
 def wilson(correct: float, n: int) -> tuple[float, float]:
     """95 % Wilson score interval of ``correct`` out of ``n`` (Wilson 1927), as fractions.
@@ -15,6 +13,8 @@ def wilson(correct: float, n: int) -> tuple[float, float]:
     Raises:
         ValueError: n < 1, or correct outside of 0..n.
     """
+    from statsmodels.stats.proportion import proportion_confint  # half a second
+
     if n <= 0:
         raise ValueError(f"wilson: n = {n}, expected at least one row")
     if not 0 <= correct <= n:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rapidfuzz import fuzz, process, utils
 
@@ -68,10 +68,10 @@ def _choice_faults(draft: Draft, brief: Brief) -> list[str]:
     if max(sizes) > _SPREAD[0] * min(sizes) + _SPREAD[1]:
         found.append(f"the choices have {min(sizes)} to {max(sizes)} characters; expected similar lengths")
     longest = longest_choices(choices)
-    if brief.longest and longest != [0]:
-        found.append("the right choice is not the longest one; expected the longest, by a character or more")
-    if not brief.longest and 0 in longest:
-        found.append("the right choice is the longest one; expected a longer wrong one")
+    if len(longest) != 1 or (longest == [0]) != brief.longest:
+        wanted = "the answer" if brief.longest else "a wrong one"
+        names = " and ".join(repr(choices[k]) for k in longest)
+        found.append(f"of the choices {names} is the longest; expected {wanted} to be longer than all others")
     for other in draft.distractors:
         if other.spoken != stands_in(other.text, draft.transcript):
             said = "is not said" if other.spoken else "is said"
@@ -87,11 +87,12 @@ def near_duplicates(texts: Sequence[str]) -> dict[int, int]:
     Likeness is rapidfuzz's ``ratio``: 100 minus the normalised insertions and deletions between the two texts.
     """
     found: dict[int, int] = {}
-    plain = [utils.default_process(text) for text in texts]
-    for k, text in enumerate(plain):
-        earlier = {j: plain[j] for j in range(k) if j not in found}
-        match = process.extractOne(text, earlier, scorer=fuzz.ratio, processor=None, score_cutoff=NEAR)
-        if match is not None:
+    kept: dict[int, str] = {}
+    for k, text in enumerate(map(utils.default_process, texts)):
+        match = process.extractOne(text, kept, scorer=fuzz.ratio, processor=None, score_cutoff=NEAR)
+        if match is None:
+            kept[k] = text
+        else:
             found[k] = match[2]
     return found
 
@@ -100,5 +101,5 @@ def _squeezed(text: str) -> str:
     return " ".join(text.split())
 
 
-def _names(speakers: object) -> str:
-    return ", ".join(sorted(speakers)) or "none"  # type: ignore[call-overload]
+def _names(speakers: Iterable[str]) -> str:
+    return ", ".join(sorted(speakers)) or "none"

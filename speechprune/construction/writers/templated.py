@@ -42,14 +42,9 @@ class Templated(Writer):
             draft = _draw(rng, brief)
             longest = longest_choices(draft.choices)
             overlap = overlapping_choices(draft.question, draft.choices, draft.transcript)
-            if _is(brief.longest, longest) and _is(brief.overlap, overlap):
+            if len(longest) == len(overlap) == 1 and (longest == [0], overlap == [0]) == (brief.longest, brief.overlap):
                 return draft
         raise ValueError(f"none of {_DRAWS} drafts has longest={brief.longest} and overlap={brief.overlap}")
-
-
-def _is(wanted: bool, found: list[int]) -> bool:
-    """Whether the answer, the first choice, is the only one found; or else none of them."""
-    return found == [0] if wanted else 0 not in found
 
 
 def _draw(rng: random.Random, brief: Brief) -> Draft:
