@@ -88,14 +88,19 @@ choose_command() {
   esac
 }
 
-# run_jobs LOG STAGE ARGUMENT ...: `speechprune STAGE ARGUMENT ...` runs nj times at once, each on its share, with logs
-# LOG.<job>.log. Where this machine has GPUs, no more jobs than those: each has one to itself.
-# shellcheck disable=SC2154 # the driver has an option model
+# run_jobs LOG STAGE ARGUMENT ... [-- WORD ...]: `speechprune STAGE ARGUMENT ... WORD ...` runs nj times at once, each on
+# its share, with logs LOG.<job>.log; `speechprune progress STAGE ARGUMENT ...` says how far they are. Where this machine
+# has GPUs, no more jobs than those: each has one to itself.
 run_jobs() {
-  local log=$1 job jobs=$nj cores ids names options=() bar=()
+  local log=$1 job jobs=$nj cores ids names options=() bar=() words=()
   shift
-  options+=(--progress-command "$(quoted speechprune progress "$@")")
-  job=$(unused "$log" "$@" "$model")
+  while (($#)) && [[ $1 != -- ]]; do
+    words+=("$1")
+    shift
+  done
+  options+=(--progress-command "$(quoted speechprune progress "${words[@]}")")
+  words+=("${@:2}")
+  job=$(unused "$log" "${words[@]}")
   if [[ $cmd == local ]]; then
     [[ ! -t 2 ]] || bar=(--progress) # where the first job's log is shown as it grows
     ids=$("${BASH_SOURCE[0]%/*}/../utils/gpus.py")
@@ -112,7 +117,7 @@ run_jobs() {
     local -x OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > jobs ? cores / jobs : 1))}
   fi
   run "${options[@]}" "$job=1:$jobs" "$log.$job.log" \
-    speechprune "$@" "${bar[@]}" --model "$model" --job "$job/$jobs"
+    speechprune "${words[@]}" "${bar[@]}" --job "$job/$jobs"
 }
 
 # unused WORD ...: a name for the job's number that stands in none of the words, since it is replaced wherever it does.

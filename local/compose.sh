@@ -27,8 +27,8 @@ show_stages() {
   show_stage 0 text "voices that $(name_of "$encoder") hears well, sentences by $(name_of "$llm") -> voices.json, text/"
   show_stage 1 speech "random words, text/${text:+, $text}, dialogues, voices.json -> speech/: states of the encoder"
   show_stage 2 align "speech/ -> align/: new layers and projector, accuracy.md"
-  show_stage 3 read "speech/, align/ -> lora.safetensors: updates of the LLM"
-  show_stage 4 export "align/, lora.safetensors -> delta/, model/"
+  show_stage 3 read "speech/, align/ -> read.safetensors: updates of the LLM, the encoder after them"
+  show_stage 4 export "align/, read.safetensors -> delta/, model/"
   echo "What they write is in $out/."
 }
 
@@ -78,12 +78,12 @@ if wanted 2; then
 fi
 
 if wanted 3; then
-  log "Stage 3: read: $out/speech, $out/align -> $out/lora.safetensors"
+  log "Stage 3: read: $out/speech, $out/align -> $out/read.safetensors"
   tied "${composed[@]}" --part read
 fi
 
 if wanted 4; then
-  log "Stage 4: export: $out/align, $out/lora.safetensors -> $out/delta, $out/model"
+  log "Stage 4: export: $out/align, $out/read.safetensors -> $out/delta, $out/model"
   tied "${composed[@]}" --part export
   log "The model: $PWD/$out/model; what was trained, and its card: $PWD/$out/delta"
 fi

@@ -15,6 +15,7 @@ declare +x \
   aligner="" \
   sets=test \
   model=mini \
+  asr="" \
   config=conf/decode.yaml \
   embedding="" \
   train=false \
@@ -47,7 +48,7 @@ show_stages() {
   exp=exp/$model_name/$(braces "$sets")
   show_stage 0 download "the net, or a synthesiser -> $corpus_dir (not with --corpus-dir)"
   show_stage 1 prepare "$corpus_dir -> data/$(braces "$prepared_sets")/cuts.jsonl.gz"
-  show_stage 2 features "$data, model $model -> $dump/"
+  show_stage 2 features "$data, model $model -> $dump/${asr:+, transcripts.jsonl}"
   show_stage 3 decode "$dump/, $config, model $model -> $exp/<system>/hyp.*.jsonl"
   show_stage 4 score "$exp/<system>/hyp.*.jsonl -> $exp/RESULTS.md, score.json, score.csv"
   show_stage 5 report "$exp/, $data, $dump/, model $model -> $exp/report.html, figures/"
@@ -63,6 +64,7 @@ show_own_options() {
     aligner "$aligner" "CTC model that finds the sentences in recordings; without it they are estimated" \
     sets "$sets" "sets to prepare, decode and score, separated by commas" \
     model "$model" "name or folder of a model" \
+    asr "$asr" "a Whisper, name or folder, that also writes the recordings down" \
     config "$config" "the systems that stage 3 decodes" \
     embedding "$embedding" "true: stage 5 loads the model to draw its tokens; the default is false with slurm" \
     train "$train" "true: train the mini model and go on with it" \
@@ -122,12 +124,16 @@ for set in ${sets//,/ }; do
 
   if wanted 2; then
     log "Stage 2: features: data/$set -> $dump"
-    run_jobs "$dump/log/features" features "data/$set/cuts.jsonl.gz" "$dump"
+    run_jobs "$dump/log/features" features "data/$set/cuts.jsonl.gz" "$dump" -- --model "$model"
+    if [[ -n $asr ]]; then
+      log "Stage 2: transcripts by $asr: data/$set -> $dump/transcripts.jsonl"
+      run_jobs "$dump/log/transcribe" transcribe "data/$set/cuts.jsonl.gz" "$dump/transcripts.jsonl" --asr "$asr"
+    fi
   fi
 
   if wanted 3; then
     log "Stage 3: decode: $dump -> $exp"
-    run_jobs "$exp/log/decode" decode "$dump" "$exp" --config "$config"
+    run_jobs "$exp/log/decode" decode "$dump" "$exp" --config "$config" -- --model "$model"
   fi
 
   if [[ $detach == true ]] && ((stop_stage >= 4)); then

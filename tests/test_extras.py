@@ -17,7 +17,12 @@ from helpers.shells import ENVIRONMENT, ROOT
 
 from speechprune.common.extras import EXTRAS, advice
 
-NAMES = {"kokoro_onnx": "kokoro-onnx", "pyrate_limiter": "pyrate-limiter"}  # where a package is called otherwise
+# Where a package is called otherwise.
+NAMES = {
+    "kokoro_onnx": "kokoro-onnx",
+    "pyrate_limiter": "pyrate-limiter",
+    "whisper_normalizer": "whisper-normalizer",
+}
 
 
 @pytest.fixture(scope="module")

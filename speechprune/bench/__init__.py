@@ -11,9 +11,9 @@ import torch
 from speechprune.bench.long import format_long, measure_long
 from speechprune.bench.prefill import NO_GPU, format_prefill, measure_prefill
 from speechprune.bench.pruning import format_pruning, measure_pruning
-from speechprune.bench.sizes import qwen2_audio_7b
 from speechprune.bench.sweep import chosen, format_sweep, measure_sweep, recordings
 from speechprune.bench.timing import Machine
+from speechprune.costs.published_configs import qwen2_audio_7b
 from speechprune.models import SpeechLLM
 
 TITLES = {

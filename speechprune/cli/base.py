@@ -13,6 +13,7 @@ import click
 
 from speechprune import __version__
 from speechprune.common.extras import advice
+from speechprune.decoding.modes import METRICS
 
 if TYPE_CHECKING:
     from speechprune.common.files import Shard
@@ -160,14 +161,14 @@ def load_model(model: str, device: str, dtype: str, shard: Shard | None = None, 
 
     transformers_logging.disable_progress_bar()  # one bar for each file of weights
     if device == "auto" and shard is not None and options.get("device_map") is None:
-        device = _device_of(shard)
+        device = device_of(shard)
     llm = SpeechLLM.from_pretrained(model, device, dtype, **options)
     if llm.device.type == "cuda":
         torch.cuda.set_device(llm.device)  # what synchronises or measures "the GPU" means this one
     return llm
 
 
-def _device_of(shard: Shard) -> str:
+def device_of(shard: Shard) -> str:
     """The GPU of a job: jobs take turns over those of the machine. Under Slurm a task sees its own as the only one."""
     import torch
 
@@ -219,4 +220,10 @@ with_progress = click.option(
     "--progress/--no-progress",
     default=None,
     help="Show a progress bar, or none; if neither is given, a bar in a terminal and a log line every 30 s elsewhere.",
+)
+with_metric = click.option(
+    "--metric",
+    type=click.Choice([*METRICS]),
+    show_default="pmi where a system has answered without audio, else mean",
+    help="Of mode cloze, how choices compare. sum: log-probability; mean: per token; pmi: less the same without audio.",
 )

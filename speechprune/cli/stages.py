@@ -15,6 +15,7 @@ from speechprune.cli.base import (
     command,
     with_corpus_options,
     with_job,
+    with_metric,
     with_model,
     with_progress,
     with_sets,
@@ -24,7 +25,6 @@ from speechprune.report.page import RECORDINGS
 
 if TYPE_CHECKING:
     from speechprune.common.files import Shard
-    from speechprune.common.stopping import StopRequest
     from speechprune.models import SpeechLLM
     from speechprune.scoring.comparison import SystemScore
 
@@ -82,7 +82,7 @@ def features(
 
     On SIGTERM or SIGUSR1 the recording at hand is finished; exit status 75 says that there are more.
     """
-    from speechprune.common.stopping import stop_on_signals
+    from speechprune.common.stopping import leave, stop_on_signals
 
     with stop_on_signals() as stop:  # imports take seconds, too
         from speechprune.features.dump import is_fruitless
@@ -93,7 +93,7 @@ def features(
     logging.info("%s", summary)
     if summary.unwritten:
         raise OSError(f"{dump} is incomplete: {summary.unwritten} recordings could not be written; mend that and rerun")
-    _leave(stop, summary.left)
+    leave(stop, summary.left)
     # A single recording of one of many jobs says nothing about the others, before these have ended.
     if summary.failed and not summary.good and (summary.failed > 1 or is_fruitless(dump)):
         first = next(problem for problem in summary.problems if problem.field == "audio_tokens")
@@ -131,7 +131,7 @@ def decode(
 
     On SIGTERM or SIGUSR1 the recording at hand is finished; exit status 75 says that there are more.
     """
-    from speechprune.common.stopping import stop_on_signals
+    from speechprune.common.stopping import leave, stop_on_signals
 
     with stop_on_signals() as stop:  # imports take seconds, too
         from speechprune.decoding.stage import decode as run
@@ -141,18 +141,9 @@ def decode(
         systems = load_config(config).changed(**{key: value for key, value in given.items() if value is not None})
         summary = run(dump, exp, systems, load(), shard, progress, stop)
     logging.info("%s", summary)
-    _leave(stop, summary.left)
+    leave(stop, summary.left)
     if summary.lost > (shard.jobs > 1) and not summary.done and not summary.skipped:
         raise ValueError(f"{exp}: all {summary.failed} rows are errors, the first: {summary.first_error}")
-
-
-def _leave(stop: StopRequest, left: int) -> None:
-    """Ask for a new start if the process was told to end before its work was done."""
-    from speechprune.common.stopping import START_AGAIN
-
-    if left:
-        logging.warning("stopped by %s with %d recordings left; run the same command again", stop, left)
-        raise SystemExit(START_AGAIN)
 
 
 @command
@@ -164,8 +155,16 @@ def _leave(stop: StopRequest, left: int) -> None:
 )
 @click.option("--against", metavar="SYSTEM", show_default="original", help="Test others against it, such as rap_0.4.")
 @click.option("--model", help="The model that was decoded with, its config.json is enough: adds what a prefill costs.")
+@with_metric
 @click.option("--out", type=PATH, help="Where to write; the folder itself for one EXP, needed for several.")
-def score(exps: tuple[Path, ...], cuts: Path | None, against: str | None, model: str | None, out: Path | None) -> None:
+def score(
+    exps: tuple[Path, ...],
+    cuts: Path | None,
+    against: str | None,
+    model: str | None,
+    metric: str | None,
+    out: Path | None,
+) -> None:
     """Stage 4: hypotheses -> score.json, tables and RESULTS.md in EXP; several EXP are compared in --out.
 
     An EXP is the folder of one model and one set, such as exp/mini/test.
@@ -173,11 +172,11 @@ def score(exps: tuple[Path, ...], cuts: Path | None, against: str | None, model:
     from speechprune.scoring.stage import write_comparison, write_results
     from speechprune.scoring.titles import read_titles
 
-    options = {"--cuts": cuts, "--against": against, "--model": model, "--out": out}
+    options = {"--cuts": cuts, "--against": against, "--model": model, "--metric": metric, "--out": out}
     given = [part for name, value in options.items() if value is not None for part in (name, str(value))]
     line = shlex.join(["speechprune", "score", *map(str, exps), *given])
     if len(exps) == 1:
-        scores = write_results(exps[0], line, against, cuts, out, model)
+        scores = write_results(exps[0], line, against, cuts, out, model, metric)
         count = f"{len(scores)} system{'' if len(scores) == 1 else 's'}"
         logging.info("%s scored: %s", count, (out or exps[0]) / "RESULTS.md")
         if verdict := _verdict(scores, read_titles(exps[0])):
@@ -190,7 +189,7 @@ def score(exps: tuple[Path, ...], cuts: Path | None, against: str | None, model:
             raise ValueError(
                 f"{option} {options[option]} with {len(exps)} folders; it belongs to one: score that alone"
             )
-    write_comparison(exps, out, line, against)
+    write_comparison(exps, out, line, against, metric)
     logging.info("%d experiments compared: %s", len(exps), out / "RESULTS.md")
 
 

@@ -13,11 +13,13 @@ from speechprune.cli.base import (
     PATH,
     Loader,
     command,
+    with_metric,
     with_model,
     with_progress,
     with_urls,
 )
-from speechprune.common.defaults import PRUNER, QUERY, RATE, SEED, TEXT_TOKENS
+from speechprune.common.defaults import ASR, PRUNER, QUERY, RATE, SEED, TEXT_TOKENS
+from speechprune.decoding.modes import WAYS
 
 if TYPE_CHECKING:
     from speechprune.models import SpeechLLM
@@ -119,6 +121,32 @@ def bench(
 
 
 @command
+@with_model
+@click.option("--config", type=PATH, help="A decode configuration: how large a batch may be.")
+@click.option("--ask", "asks", is_flag=True, help="Also load the model and ask one question.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def doctor(ctx: click.Context, load: Loader, config: Path | None, asks: bool, as_json: bool) -> None:
+    """Look at machine, model and data before a long run: what is there, what is missing, what to do.
+
+    Under a minute, and no weights are loaded without --ask. Exit status 1: something that is needed is missing.
+    """
+    import dataclasses
+    import json
+    from functools import partial
+
+    from speechprune.doctor import Chosen, examine, format_findings
+    from speechprune.doctor.question import ask_once
+
+    options = {name: value for name, value in load.options.items() if name != "shard"}
+    found = examine(Chosen(load.model, **options), config, Path.cwd(), partial(ask_once, load) if asks else None)
+    missing = any(finding.status == "missing" for finding in found)
+    listed = {"ok": not missing, "findings": [dataclasses.asdict(finding) for finding in found]}
+    click.echo(json.dumps(listed) if as_json else format_findings(found))
+    ctx.exit(1 if missing else 0)
+
+
+@command
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
 def pruners(as_json: bool) -> None:
     """Name the pruners: what each does, its paper, what it needs besides the audio tokens."""
@@ -136,7 +164,17 @@ def pruners(as_json: bool) -> None:
 @click.option("--out", type=PATH, help="Write a Markdown page, such as ZOO.md, and figures/zoo.png beside it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
 @click.option("--made-by", "made_by", multiple=True, help="Command that made EXP, for the page; several times.")
-def rank(exp: Path, against: str, out: Path | None, as_json: bool, made_by: tuple[str, ...]) -> None:
+@click.option("--by", "way", type=click.Choice(WAYS), help="Which rows, where EXP has both.")
+@with_metric
+def rank(
+    exp: Path,
+    against: str,
+    out: Path | None,
+    as_json: bool,
+    made_by: tuple[str, ...],
+    way: str | None,
+    metric: str | None,
+) -> None:
     """Rank the systems of EXP at each budget, with paired tests: many methods at one glance."""
     import dataclasses
     import json
@@ -148,7 +186,7 @@ def rank(exp: Path, against: str, out: Path | None, as_json: bool, made_by: tupl
     from speechprune.scoring.leaderboard import ranking_page
 
     problems: list[Problem] = []
-    found = run(exp, against, problems)
+    found = run(exp, against, problems, way, metric)
     for problem in problems:
         logging.warning("%s", problem)
     if as_json:
@@ -206,29 +244,33 @@ def describe(cuts: Path, picture: Path | None) -> None:
 
 
 @command
-@click.argument("stage", type=click.Choice(["features", "decode"]))
+@click.argument("stage", type=click.Choice(["features", "transcribe", "decode"]))
 @click.argument("source", metavar="CUTS|DUMP", type=PATH)
-@click.argument("target", metavar="DUMP|EXP", type=PATH)
+@click.argument("target", metavar="DUMP|OUT.jsonl|EXP", type=PATH)
 @click.option("--config", type=PATH, help="As for decode, which needs it.")
 @click.option("--permute", type=click.Choice(["none", "cyclic"]), help="As for decode.")
 @click.option("--mode", type=click.Choice(["logprob", "generate", "cloze"]), help="As for decode.")
+@click.option("--asr", default=ASR, show_default=True, help="As for transcribe.")
 def progress(
-    stage: str, source: Path, target: Path, config: Path | None, permute: str | None, mode: str | None
+    stage: str, source: Path, target: Path, config: Path | None, permute: str | None, mode: str | None, asr: str
 ) -> None:
     """Print how much of stage 2 or 3 is done, as DONE/EXPECTED recordings, or rows of all systems, and what failed.
 
     \b
     speechprune progress features CUTS DUMP
+    speechprune progress transcribe CUTS OUT.jsonl --asr NAME
     speechprune progress decode DUMP EXP --config conf/decode.yaml
     """
-    from speechprune.decoding.progress import count_recordings, count_rows
+    from speechprune.decoding.progress import count_recordings, count_rows, count_transcripts
 
     if (stage == "decode") != (config is not None):
         raise click.UsageError("decode needs --config" if config is None else "--config belongs to decode")
-    if target.is_file():
+    if target.is_file() and stage != "transcribe":
         order = "CUTS DUMP" if stage == "features" else "DUMP EXP"
         raise click.UsageError(f"{target} is a file; the order is {order}")
-    if config is None:
+    if stage == "transcribe":
+        click.echo(count_transcripts(source, target, asr))
+    elif config is None:
         click.echo(count_recordings(source, target))
     else:
         click.echo(count_rows(source, target, config, permute, mode))

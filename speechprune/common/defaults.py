@@ -20,3 +20,6 @@ FRAME_RATE = 25.0
 WINDOW = 750
 # The paper's prompt with question and choices: Table I counts L = 857 tokens at 750 audio tokens.
 TEXT_TOKENS = 107
+
+# Who writes recordings down: the largest Whisper, any name or folder will do.
+ASR = "openai/whisper-large-v3"

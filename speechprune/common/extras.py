@@ -8,7 +8,7 @@ from importlib.util import find_spec
 EXTRAS = {
     "accelerate": "large",
     "bitsandbytes": "large",
-    "jiwer": "compose",
+    "jiwer": "asr",
     "kokoro_onnx": "tts",
     "matplotlib": "page",
     "onnxruntime": "tts",
@@ -19,6 +19,7 @@ EXTRAS = {
     "pyrate_limiter": "build",
     "rapidfuzz": "build",
     "torchaudio": "align",
+    "whisper_normalizer": "asr",
     "wordfreq": "compose",
 }
 

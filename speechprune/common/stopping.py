@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,3 +38,10 @@ def stop_on_signals() -> Iterator[StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def leave(stop: StopRequest, left: int) -> None:
+    """Ask for a new start, by SystemExit, if the process was told to end while ``left`` recordings were to be done."""
+    if left:
+        logging.warning("stopped by %s with %d recordings left; run the same command again", stop, left)
+        raise SystemExit(START_AGAIN)

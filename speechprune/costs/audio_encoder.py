@@ -48,6 +48,23 @@ def encoder_cost(config: PreTrainedConfig) -> EncoderCost:
     return _FAMILIES[family](config, audio)
 
 
+def diva_cost(whisper: PreTrainedConfig, hidden: int) -> EncoderCost:
+    """DiVA's: Whisper's encoder, and its decoder as a Q-Former whose learned queries read the encoder's states.
+
+    Args:
+        whisper: a Whisper's config; the queries are as many as its decoder has positions.
+        hidden: the LLM's width.
+    """
+    width, states, queries = whisper.d_model, whisper.max_source_positions, whisper.max_target_positions
+    encoder = 2 * 3 * width * states * (2 * whisper.num_mel_bins + width)
+    encoder += whisper.encoder_layers * _attention_layer(width, width, whisper.encoder_ffn_dim, [states])
+    layer = _attention_layer(width, width, whisper.decoder_ffn_dim, [queries])
+    layer += 2 * linear(queries, width, width) + 2 * linear(states, width, width) + 4 * queries * states * width
+    projector = linear(queries, width, hidden)
+    seconds = 2 * states / MEL_RATE
+    return EncoderCost(seconds, queries, encoder + whisper.decoder_layers * layer, projector)
+
+
 def linear(rows: int, *widths: int) -> int:
     """FLOP of ``rows`` vectors that pass linear layers of these widths one after another."""
     return 2 * rows * sum(a * b for a, b in pairwise(widths))
@@ -73,9 +90,13 @@ def _layers(audio: PreTrainedConfig, lengths: list[int]) -> int:
     width = audio.hidden_size
     kv_width = width * (getattr(audio, "num_key_value_heads", None) or audio.num_attention_heads)
     kv_width //= audio.num_attention_heads
-    weights = 2 * width * (width + kv_width) + 2 * width * audio.intermediate_size  # q, o; k, v; up, down
-    products = sum(4 * length * length * width for length in lengths)
-    return audio.num_hidden_layers * (2 * sum(lengths) * weights + products)
+    return audio.num_hidden_layers * _attention_layer(width, kv_width, audio.intermediate_size, lengths)
+
+
+def _attention_layer(width: int, kv_width: int, ffn: int, lengths: list[int]) -> int:
+    """One layer over blocks of these lengths: attention within each, and a feed-forward part without a gate."""
+    weights = 2 * width * (width + kv_width) + 2 * width * ffn  # q, o; k, v; up, down
+    return 2 * sum(lengths) * weights + sum(4 * length * length * width for length in lengths)
 
 
 def _qwen2_audio(config: PreTrainedConfig, audio: PreTrainedConfig) -> EncoderCost:

@@ -89,9 +89,7 @@ def true_costs(
             "attention is counted here; keep fewer tokens"
         )
     parameters = count_parameters(speech) if parameters is None else parameters
-    decoder = 2 * tokens * shape.active_weights
-    attention = 4 * tokens**2 * shape.layers * shape.heads * shape.head_dim
-    lm_head = 2 * shape.hidden * shape.vocabulary
+    decoder, attention, lm_head = prefill_flop(shape, tokens)
     prefill = decoder + attention + lm_head
     audio = _audio_side(speech, shape, audio_tokens, seconds)
     flop = [value for name, value in audio.items() if name.endswith("_flop") and value is not None]
@@ -106,6 +104,13 @@ def true_costs(
         parameters=parameters,
         **audio,
     )
+
+
+def prefill_flop(shape: DecoderShape, tokens: int) -> tuple[int, int, int]:
+    """Of the layers' matrices over ``tokens``, of attention over their full square, of lm_head at the last."""
+    decoder = 2 * tokens * shape.active_weights
+    attention = 4 * tokens**2 * shape.layers * shape.heads * shape.head_dim
+    return decoder, attention, 2 * shape.hidden * shape.vocabulary
 
 
 def _audio_side(config: PreTrainedConfig, shape: DecoderShape, keep: int, seconds: float | None) -> dict:
@@ -174,13 +179,17 @@ def meta_model(config: PreTrainedConfig) -> PreTrainedModel:
     raise ValueError(f"{config.model_type}: transformers has no speech LLM of this model_type; cannot count it")
 
 
-def count_parameters(config: PreTrainedConfig) -> int:
+def count_parameters(config: PreTrainedConfig, model_class: type[PreTrainedModel] | None = None) -> int:
     """Parameters of the whole model, tied ones once; checks that the decoder's layers are those that are counted here.
 
+    Args:
+        config: its configuration.
+        model_class: of transformers; by default the one that reads audio and writes text.
     Raises:
         ValueError: layers with other matrices than q, k, v, o, gate, up, down and the experts' router.
     """
-    model, shape = meta_model(config), decoder_shape(config)
+    model = on_meta(model_class, config) if model_class else meta_model(config)
+    shape = decoder_shape(config)
     layers = getattr(model.get_decoder(), "layers", None)
     found = sum(weight.numel() for weight in layers.parameters() if weight.dim() > 1) if layers is not None else 0
     if found != shape.all_weights:

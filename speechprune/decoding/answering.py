@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from speechprune.common.errors import explain
-from speechprune.decoding.batches import Merging, Reply, batches
+from speechprune.decoding.batches import Merging, Reply, batches, usual_tokens
 from speechprune.decoding.oracle import Oracle
 from speechprune.decoding.prune_inputs import pruner_inputs
 from speechprune.decoding.systems import LEFT_OUT, System
@@ -25,8 +25,6 @@ from speechprune.pruners import PAD, Merged, Pruner
 
 log = logging.getLogger(__name__)
 
-# A CPU gains nothing from more rows and loses by their padding.
-BATCH_TOKENS = {"cpu": 1_024}
 REPLY_TOKENS = 32  # of a generated reply: room for a letter with its choice
 MARGIN = 0.2  # seconds on both sides of the evidence that audio "no_evidence" leaves out, too
 
@@ -46,7 +44,7 @@ class Answerer:
 
     def __init__(self, model: SpeechLLM, batch_tokens: int | None = None, together: bool | None = None):
         self.model = model
-        self.batch_tokens = batch_tokens or BATCH_TOKENS.get(model.device.type, 32_768)
+        self.batch_tokens = batch_tokens or usual_tokens(model.device.type)
         self.together = model.device.type != "cpu" if together is None else together
 
     def answer(

@@ -14,6 +14,16 @@ from speechprune.pruners import PAD, Merged
 CACHED = 16_384  # tokens in the caches of a batch that are always fine: 9 GB for a 7B model without grouped queries
 
 
+def usual_tokens(device: str) -> int:
+    """Most tokens in one prefill where nothing else is asked for, on a device of this type."""
+    return 1_024 if device == "cpu" else 32_768  # a CPU gains nothing from more rows and loses by their padding
+
+
+def most_cached(most: int) -> int:
+    """Tokens in the caches of a batch, at most, where a prefill holds at most ``most``."""
+    return max(2 * most, CACHED)
+
+
 @dataclass(frozen=True)
 class Merging:
     """How the tokens that are read were merged, of tokens that went anywhere at all.
@@ -113,7 +123,7 @@ def batches(replies: Iterable[Reply], most: int) -> Iterator[list[Reply]]:
             audio = more * wider[0] if more > 1 else 0
             wanted = rows + reply.rows
             read, cached = audio + wanted * wider[1], wanted * sum(wider)
-            if batch and (read > most or cached > max(2 * most, CACHED)):
+            if batch and (read > most or cached > most_cached(most)):
                 yield batch
                 batch, more, wider, wanted = [], 1, (reply.start, reply.end), reply.rows
             batch.append(reply)

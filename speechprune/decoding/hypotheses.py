@@ -13,6 +13,7 @@ import numpy as np
 from speechprune.common.files import Problem, read_numbered, shown
 from speechprune.common.reading import read_json
 from speechprune.decoding.expected import NAME, cut_questions, read_expected
+from speechprune.decoding.modes import LETTERED, way_of
 from speechprune.decoding.rows import UNVERIFIED, Left, Question, Verdict, hypothesis_files, label, row_problem
 from speechprune.features.lines import cut_files, cut_rows
 
@@ -43,12 +44,13 @@ def unpack_tokens(kept: str, total: int) -> np.ndarray:
 
 def _key(row: dict) -> tuple:
     rate = row["rate"]
-    return row["system"], -1.0 if rate is None else float(rate), row["id"], row.get("rotation", -1), row["model"]
+    asked = row["id"], row.get("rotation", -1), row["model"], way_of(row.get("mode", ""))
+    return row["system"], -1.0 if rate is None else float(rate), *asked
 
 
 @dataclass
 class Hypotheses:
-    """The rows below a folder, one per (question, system, rate, model, rotation).
+    """The rows below a folder, one per (question, system, rate, model, rotation, way to answer).
 
     Attributes:
         rows: as decode wrote them, sorted by (system, rate, id, rotation), a null rate first.
@@ -135,12 +137,17 @@ def current_questions(folder: str | Path, cuts: str | Path | None = None) -> dic
 
 @dataclass(frozen=True)
 class SystemFacts:
-    """What a system's ``config.json`` says of it: ``title`` is None in folders of earlier versions."""
+    """What a system's ``config.json`` says of it.
+
+    Attributes:
+        title: None in folders of earlier versions; way: one of ``modes.WAYS``.
+    """
 
     name: str
     rate: float | None
     audio: str
     title: str | None
+    way: str
 
 
 def read_systems(folder: str | Path) -> list[SystemFacts]:
@@ -157,13 +164,19 @@ def read_systems(folder: str | Path) -> list[SystemFacts]:
         name, rate, audio, title = (config.get(key) for key in ("name", "rate", "audio", "title"))
         good = isinstance(name, str) and isinstance(audio, str) and not isinstance(rate, bool)
         if good and isinstance(rate, int | float | None) and isinstance(title, str | None):
-            found.append(SystemFacts(name, rate, audio, title))
+            found.append(SystemFacts(name, rate, audio, title, way_of(str(config.get("mode")))))
     return found
 
 
-def replaced_audio(folder: str | Path) -> dict[str, str]:
-    """{label: "silence" or "none"} of the systems below ``folder`` that hear nothing of the recording."""
-    return {label(s.name, s.rate): s.audio for s in read_systems(folder) if s.audio in ("silence", "none")}
+def controls(folder: str | Path, way: str = LETTERED) -> dict[str, str]:
+    """{label: what it hears} of the systems below ``folder`` that answer in this way and may not hear all of it."""
+    found = (system for system in read_systems(folder) if system.way == way)
+    return {label(system.name, system.rate): system.audio for system in found if system.audio != "recording"}
+
+
+def replaced_audio(folder: str | Path, way: str = LETTERED) -> dict[str, str]:
+    """Those of ``controls`` that hear nothing of the recording: "silence" or "none"."""
+    return {name: audio for name, audio in controls(folder, way).items() if audio in ("silence", "none")}
 
 
 def choices_of(rows: list[dict]) -> int | None:

@@ -1,4 +1,4 @@
-"""How far stages 2 and 3 are, by their files alone.
+"""How far stages 2 and 3 and transcripts are, by their files alone.
 
 A scheduler asks this every half minute while an array runs, and once more when all its jobs have ended: a job that was
 killed for memory may have exited with 0, and only a missing row tells. So nothing is counted that the stage itself
@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+from speechprune.asr.kept import job_lines, model_name
 from speechprune.common.files import read_jsonl
 from speechprune.common.reading import read_yaml
 from speechprune.decoding.expected import NAME, identity, read_expected
@@ -21,10 +22,10 @@ from speechprune.features.lines import custom_of, cut_files, cut_rows, latest_cu
 
 
 class RecordingCount(NamedTuple):
-    """Recordings of stage 2: ``str()`` gives ``80/80 recordings, 3 failed``.
+    """Recordings of stage 2, or of transcripts: ``str()`` gives ``80/80 recordings, 3 failed``.
 
     Attributes:
-        done: those that the dump holds as they are now; failed: of these, those that could not be encoded.
+        done: those that are there as they are now; failed: of these, those that could not be encoded or heard.
         expected: those of the cuts.
     """
 
@@ -85,6 +86,26 @@ def count_recordings(cuts_path: str | Path, dump_dir: str | Path) -> RecordingCo
         hashes = _exact_hashes(path)
     encoded = [stored[name][1] for name, own in hashes.items() if name in stored and stored[name][0] == own]
     return RecordingCount(len(encoded), len(hashes), encoded.count(False))
+
+
+def count_transcripts(cuts_path: str | Path, out: str | Path, asr: str) -> RecordingCount:
+    """Recordings of the cuts that have a line of transcripts by the model of that name; samples are not compared.
+
+    Args:
+        cuts_path: cuts file, or a folder of them.
+        out: the ``.jsonl`` that ``speechprune transcribe`` makes; its jobs' lines count.
+        asr: the Whisper, hub name or folder.
+    Raises:
+        FileNotFoundError: no cuts there.
+    """
+    names = {row["id"] for row in cut_rows(cut_files(Path(cuts_path)))}
+    if not names:
+        raise FileNotFoundError(f"no cuts in {cuts_path}; run stage 1 (prepare)")
+    found: dict[str, bool] = {}
+    for row in job_lines(Path(out)):
+        if row["recording"] in names and row.get("model") == model_name(asr):
+            found[row["recording"]] = found.get(row["recording"], False) or "error" not in row
+    return RecordingCount(len(found), len(names), list(found.values()).count(False))
 
 
 def count_rows(

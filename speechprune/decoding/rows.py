@@ -188,6 +188,9 @@ def row_problem(row: dict, where: str = "") -> Problem | None:
     for name, (valid, limit) in _OPTIONAL.items():
         if name in row and not valid(row[name]):
             return Problem(where, name, shown(row[name]), limit)
+    counts, logprobs = row.get("choice_tokens") or [], row["choice_logprobs"] or []
+    if row.get("mode") == "cloze" and row["error"] is None and not 0 < len(counts) == len(logprobs):
+        return Problem(where, "choice_tokens", f"{len(counts)} numbers", f"one for each of {len(logprobs)} choices")
     return None
 
 

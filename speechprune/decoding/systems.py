@@ -13,8 +13,9 @@ from speechprune.common.defaults import QUERY, SEED
 from speechprune.common.reading import read_yaml
 from speechprune.common.registry import lookup
 from speechprune.decoding.expected import identity
+from speechprune.decoding.modes import folder_name, way_of
 from speechprune.decoding.oracle import Oracle
-from speechprune.decoding.rows import is_taken, label, turned
+from speechprune.decoding.rows import is_taken, turned
 from speechprune.prompts import QUERIES
 from speechprune.pruners import Pruner, all_pruners, get_pruner, required_options, to_options
 
@@ -68,8 +69,8 @@ class System:
 
     @property
     def folder(self) -> str:
-        """``rap_0.4``: the system's folder below exp/<model>/<set>."""
-        return label(self.name, self.rate)
+        """``rap_0.4``, ``rap_0.4_cloze``: the system's folder below exp/<model>/<set>."""
+        return folder_name(self.name, self.rate, way_of(self.mode))
 
     @property
     def title(self) -> str:

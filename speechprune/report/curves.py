@@ -15,12 +15,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from speechprune.report.figures import (
-    ACCURACY_LABEL,
     CHANCE,
     GRID,
     RC,
     REFERENCES,
     accuracy_interval,
+    accuracy_label,
     add_legend,
     dodge,
     method_styles,
@@ -69,7 +69,7 @@ def cost_figure(document: dict) -> Figure | None:
                 _line(axes, points, title(name, document.get("titles")), colour, marker, line)
             _frame(axes, xlabel, document["chance"])
             _logarithmic(axes, sorted(places.values()))
-        all_axes[0].set_ylabel(ACCURACY_LABEL)
+        all_axes[0].set_ylabel(accuracy_label(document))
         add_legend(figure)
     return figure
 
@@ -116,7 +116,7 @@ def position_figure(document: dict) -> Figure | None:
             axes.tick_params(axis="x", which="minor", length=0)
             axes.grid(axis="x", which="minor", **GRID)
             axes.set_xlim(-0.5, len(edges) - 0.5)
-        all_axes[0].set_ylabel(ACCURACY_LABEL)
+        all_axes[0].set_ylabel(accuracy_label(document))
         add_legend(figure)
     return figure
 

@@ -19,12 +19,13 @@ from threadpoolctl import threadpool_limits
 from speechprune.common.files import Problem
 from speechprune.common.reading import read_json
 from speechprune.decoding.answering import evidence_mask
-from speechprune.decoding.hypotheses import current_questions, read_hypotheses, unpack_tokens
-from speechprune.decoding.rows import label
+from speechprune.decoding.hypotheses import current_questions, read_hypotheses, replaced_audio, unpack_tokens
+from speechprune.decoding.modes import CLOZE, folder_name, way_of
 from speechprune.features.dump import check_model, load_states, read_dump
 from speechprune.models import SpeechLLM
 from speechprune.prompts import QUERIES, query_text
 from speechprune.report.figures import RC, add_legend, save
+from speechprune.scoring.cloze import measured_ways
 from speechprune.scoring.titles import read_titles, title
 
 log = logging.getLogger(__name__)
@@ -112,7 +113,9 @@ def read_scene(exp: Path, dump: Path, model: SpeechLLM) -> Scene | None:
     problems: list[Problem] = []
     cuts = {cut.id: cut for cut in read_dump(dump, problems)}
     check_model(dump, model)
-    found = choose_question(read_hypotheses(exp, problems, current_questions(exp)).rows)
+    rows = read_hypotheses(exp, problems, current_questions(exp)).rows
+    ways = measured_ways(rows, replaced_audio(exp, CLOZE))
+    found = choose_question(next((part for part, _ in ways.values()), []))
     for problem in problems:
         log.warning("%s", problem)
     if found is None:
@@ -225,7 +228,7 @@ def _right(row: dict) -> bool:
 
 def _query_of(exp: Path, row: dict, model: SpeechLLM) -> str:
     """The query option of the row's system; ValueError where its rows are not ``model``'s."""
-    path = exp / label(row["system"], row["rate"]) / "config.json"
+    path = exp / folder_name(row["system"], row["rate"], way_of(row.get("mode", ""))) / "config.json"
     try:
         config = read_json(path)
         query, fingerprint = config["query"], config["fingerprint"]
@@ -255,7 +258,7 @@ def _asked(cuts: dict[str, MonoCut], row: dict, dump: Path) -> tuple[MonoCut, di
 
 def _kept(row: dict, total: int, exp: Path) -> np.ndarray:
     """(total,) bool: what the row's system kept; ValueError where the row does not say, or is about another number."""
-    folder = exp / label(row["system"], row["rate"])
+    folder = exp / folder_name(row["system"], row["rate"], way_of(row.get("mode", "")))
     if row.get("kept") is None:
         raise ValueError(
             f"{folder}: the row of {row['id']} does not say which tokens were kept, as rows of earlier versions; "

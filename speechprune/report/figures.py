@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from speechprune.common.files import atomic_write
 from speechprune.common.intervals import wilson
 from speechprune.report.scores import read_scores
-from speechprune.scoring.titles import title
+from speechprune.scoring.titles import has_letters, mode_title, title
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,6 @@ CHANCE = ("#7F7F7F", ":")
 LEGEND_FIRST = ("Full", "Original", "Chance")
 ABLATION = ("full", "rap", "rac", "phase1", "phase2", "speechprune")
 DODGE = 0.06  # between methods, as a share of the step between rates: error bars stand side by side
-ACCURACY_LABEL = "Accuracy (%) with 95 % interval"
 GRID: dict[str, Any] = {"color": "#E3E3E3", "linewidth": 0.8}
 RC = {
     "font.size": 10,
@@ -66,6 +65,12 @@ Value = Callable[[dict], tuple[float, tuple[float, float] | None] | None]
 def accuracy_interval(system: dict) -> tuple[float, float] | None:
     """The interval that holds: by recording where questions share one, Wilson's otherwise."""
     return system.get("ci95_recording") or system["ci95"]
+
+
+def accuracy_label(document: dict) -> str:
+    """Of an axis; says how the systems answer where it is not by letters."""
+    by = "" if has_letters(document) else f", {mode_title(document)},"
+    return f"Accuracy (%){by} with 95 % interval"
 
 
 def _accuracy(system: dict) -> tuple[float, tuple[float, float] | None] | None:
@@ -201,7 +206,7 @@ def accuracy_figure(document: dict) -> Figure | None:
     hard = max(system["hard"]["n"] for system in systems)
     if any(system["hard"]["accuracy"] is not None for system in rated):
         panels.append((f"Hard subset: Original is wrong (n = {hard})", _hard_accuracy))
-    return _figure(document, systems, panels, ACCURACY_LABEL, document["chance"])
+    return _figure(document, systems, panels, accuracy_label(document), document["chance"])
 
 
 def ablation_figure(document: dict) -> Figure | None:
@@ -216,7 +221,7 @@ def ablation_figure(document: dict) -> Figure | None:
     if all(system["rate"] is None or system["hard"]["accuracy"] is None for system in phases):
         return None
     heading = f"Hard subset: Original is wrong (n = {max(system['hard']['n'] for system in systems)})"
-    return _figure(document, systems, [(heading, _hard_accuracy)], ACCURACY_LABEL, document["chance"])
+    return _figure(document, systems, [(heading, _hard_accuracy)], accuracy_label(document), document["chance"])
 
 
 def evidence_recall_figure(document: dict) -> Figure | None:

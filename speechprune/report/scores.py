@@ -9,6 +9,7 @@ from typing import Any
 
 from speechprune.common.files import shown
 from speechprune.common.reading import read_json
+from speechprune.decoding.modes import METRICS
 
 WAY_OUT = "run stage 4 (score) again"
 
@@ -46,7 +47,13 @@ _BINS = {"system": str, "rate": _MAYBE, "bins": [_BIN]}
 _COST = {"system": str, "rate": _MAYBE, "audio_tokens": int, "text_tokens": int, "prefill_flop": _NUMBER}
 _COST |= {"tf": _NUMBER, "tm": _NUMBER, "sa": _NUMBER}
 _PRIOR = {"system": str, "rate": _MAYBE, "audio": str, "predicted": {str: _NUMBER}, "probability": {str: _NUMBER}}
-_DOCUMENT = {
+_SHARE = {"n": int, "accuracy": _NUMBER, "ci95": _Pair}
+_CLOZE = {
+    "metric": str,
+    "baseline": _NAME,
+    "systems": [{"system": str, "rate": _MAYBE, "metrics": {name: (None, _SHARE) for name in METRICS}}],
+}
+_DOCUMENT: dict[str, Any] = {
     "systems": [_SYSTEM],
     "titles?": {str: str},
     "model": str,
@@ -63,10 +70,13 @@ _DOCUMENT = {
     "missing": {str: int},
     "benchmark?": [{"name": str, "n": int, "accuracy": _NUMBER, "ci95": (None, _Pair)}],
     "letter_prior?": [_PRIOR],
-    "by_position?": [_BINS],
+    "by_position?": [_BINS | {"bins": [_BIN | {"high": _NUMBER}]}],  # a share has no open end
     "by_duration?": [_BINS],
     "costs?": [_COST],
+    "mode?": str,
+    "cloze?": _CLOZE,
 }
+_DOCUMENT["others?"] = [_DOCUMENT | {"mode": str}]
 
 
 def read_scores(score_json: str | Path) -> dict:

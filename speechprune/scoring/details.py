@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from speechprune.decoding.modes import METRICS
 from speechprune.decoding.rows import label
 from speechprune.scoring.blocks import Block, Code, Notes, Paragraph, Section, Table, Text
 from speechprune.scoring.cells import p_value, percent, percent_range, rate_text
+from speechprune.scoring.cloze import ITSELF
 from speechprune.scoring.tables import title_in
+from speechprune.scoring.titles import has_letters, title
 
 
 def details(document: dict) -> list[Section]:
     """Those sections that a score.json has something for, in the order of the page."""
     sections = (
+        _cloze(document),
         _comparisons(document),
         _rotations(document),
         _costs(document),
@@ -21,6 +25,31 @@ def details(document: dict) -> list[Section]:
         _breakdown(document, "by_duration", "duration", "Duration", _duration),
     )
     return [section for section in sections if section]
+
+
+def _cloze(document: dict) -> Section | None:
+    """Every metric of mode cloze, side by side."""
+    if (by := document.get("cloze")) is None:
+        return None
+    rows = []
+    for system in by["systems"]:
+        cells = (_bin_text(system["metrics"][name]) for name in METRICS)
+        rows.append((title(system["system"], document.get("titles")), rate_text(system["rate"]), *cells))
+    table = Table(("System", "PR", *(f"{shown[0].upper()}{shown[1:]}" for shown in METRICS.values())), rows)
+    compared = table.without_empty_columns(*table.header[-2:])
+    notes: list[Text] = [
+        f"All other tables are by {METRICS[by['metric']]}. Accuracy %, its 95 % Wilson interval, and n.",
+        "Sum: log-probability of the choice, over its tokens; it prefers short choices. Mean: the same per token.",
+    ]
+    if by["baseline"] is None:
+        system = Code("{name: no_audio, method: full, audio: none}")
+        notes.append(("PMI needs a system that answers without audio: decode ", system, ", too."))
+    else:
+        notes.append(
+            f"PMI: less the same of {by['baseline']}, the same prompt without audio (Holtzman et al. 2021). That "
+            f"system itself, whose PMI is 0 for every choice, is by {METRICS[ITSELF]} in the other tables."
+        )
+    return Section("Ways to compare the choices", "Cloze", [compared, Notes(notes)])
 
 
 def _comparisons(document: dict) -> Section | None:
@@ -126,14 +155,15 @@ def _benchmark(document: dict) -> Section | None:
     for system in document["systems"]:
         audio = heard.get((system["system"], system["rate"]))
         if audio is not None:
-            kind = "silence as audio" if audio == "silence" else "no audio: question and choices alone"
+            prompt = "question and choices" if has_letters(document) else "the question"
+            kind = "silence as audio" if audio == "silence" else f"no audio: {prompt} alone"
             cells = (str(system["n"]), percent(system["accuracy"]), percent_range(system["ci95"]))
             rows.append((f"{title_in(document, system)} ({kind})", *cells))
     if not rows:
         return None
     blocks: list[Block] = [Table(("Answered by", "n", "Accuracy %", "95 % CI"), rows)]
-    if priors:
-        letters = sorted({letter for prior in priors for letter in (*prior["predicted"], *prior["probability"])})
+    letters = sorted({letter for prior in priors for letter in (*prior["predicted"], *prior["probability"])})
+    if letters:
         lines = [
             (f"{title_in(document, prior)}, {name}", *(percent(prior[key].get(letter)) for letter in letters))
             for prior in priors

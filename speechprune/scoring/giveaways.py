@@ -64,13 +64,17 @@ def text_guesses(asked: dict[str, Asked]) -> list[Guess]:
     return [guess for name, scores in text_scores(asked.values()).items() for guess in _guess(name, scores)]
 
 
-def letter_priors(rows: list[dict], audio: dict[str, str]) -> list[LetterPrior]:
-    """The letters of every system that ``audio`` names ({label: "silence" or "none"}), in table order."""
+def letter_priors(rows: list[dict], audio: dict[str, str], lettered: bool = True) -> list[LetterPrior]:
+    """The letters of every system that ``audio`` names ({label: "silence" or "none"}), in table order.
+
+    Args:
+        lettered: whether the systems answer by letters; without, none is counted.
+    """
     priors = []
     for (system, rate), group in by_system(rows).items():
         if label(system, rate) not in audio:
             continue
-        counted = [row for question in answered(group).values() for row in question]
+        counted = [row for question in answered(group).values() for row in question] if lettered else []
         predicted = Counter(row["prediction"] for row in counted if row["prediction"] is not None)
         shares: dict[str, list[float]] = {}
         for row in counted:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from speechprune.scoring.blocks import Notes, Section, Table, Text
 from speechprune.scoring.cells import percent, rate_text
-from speechprune.scoring.titles import title
+from speechprune.scoring.titles import by_mark, title
 
 
-def heard_sections(document: dict) -> list[Section]:
+def heard_sections(document: dict, several: bool = False) -> list[Section]:
     """The section, or none where no row knows how long its recording is.
 
     Args:
-        document: score.json's content.
+        document: of one way to answer; several: whether it is one of several.
     """
     rows = []
     for system in document["systems"]:
@@ -28,4 +28,5 @@ def heard_sections(document: dict) -> list[Section]:
         "Heard: whose audio tokens were read. Dropped: left out by the pruner, or by the control. Truncated: beyond "
         "the model's ordinary input, where a system without a rate stops.",
     ]
-    return [Section("Seconds heard", "Heard", [Table(header, rows), Notes(notes)])]
+    mark = by_mark(document, several)
+    return [Section(f"Seconds heard{mark}", f"Heard{mark}", [Table(header, rows), Notes(notes)])]

@@ -8,13 +8,16 @@ from pathlib import Path
 
 from speechprune.common.files import Problem
 from speechprune.common.markdown import code_block
-from speechprune.decoding.hypotheses import read_hypotheses
+from speechprune.decoding.hypotheses import read_hypotheses, replaced_audio
+from speechprune.decoding.modes import CLOZE, LETTERED, by_way
+from speechprune.decoding.rows import label
 from speechprune.scoring.blocks import Notes, Table, as_markdown
 from speechprune.scoring.cells import dash, p_value, percent, percent_range, rate_text
+from speechprune.scoring.cloze import Metric, check_wanted, measured_ways
 from speechprune.scoring.comparison import SystemScore, score
 from speechprune.scoring.stats import holm, mcnemar_exact
 from speechprune.scoring.tally import by_system, mean, question_scores
-from speechprune.scoring.titles import read_titles, title
+from speechprune.scoring.titles import read_titles, title, way_title
 
 Scores = dict[tuple[str, float | None], dict[str, float]]  # {(system, rate): {question: score}}
 
@@ -26,6 +29,7 @@ class Ranked:
     Attributes:
         system, title, rate, tokens, n, accuracy, evidence_recall: as ``SystemScore``; ci95: by recording where
             questions share one.
+        by: how it answers, as ``titles.way_title``.
         llm_tokens: audio tokens that enter a layer of the LLM, mean over layers and questions, first passes included.
         better, worse, p, p_holm: questions that it scores higher and lower on than ``against`` at the same rate,
             McNemar's exact test, corrected for all systems of the rate (Holm); None for that one and without it.
@@ -40,35 +44,42 @@ class Ranked:
     accuracy: float
     ci95: tuple[float, float] | None
     evidence_recall: float | None
+    by: str
     better: int | None = None
     worse: int | None = None
     p: float | None = None
     p_holm: float | None = None
 
 
-def rank(exp: str | Path, against: str, problems: list[Problem]) -> list[Ranked]:
+def rank(
+    exp: str | Path, against: str, problems: list[Problem], way: str | None = None, metric: str | None = None
+) -> list[Ranked]:
     """Every system of an exp folder: those without a rate first, then by rate, the most accurate first.
 
     Args:
         exp: exp/<model>/<set>.
         against: the system that all others of its rate are tested against.
         problems: gets an entry for every line that is no row.
+        way: to answer, of ``modes.WAYS``; needed where there are rows of several, which are never ranked together.
+        metric: of ``cloze.METRICS``, for rows of mode cloze; by default as ``cloze.choose_metric``.
     Raises:
-        ValueError: no rows, or none of ``against``.
+        ValueError: no rows, none of ``against``, rows of several ways, or a metric that cannot be had.
     """
     found = read_hypotheses(exp, problems)
     problems += found.problems(exp)
-    groups = by_system(found.rows)
+    rows, by, answered_by = _one_way(exp, found.rows, way, metric)
+    groups = by_system(rows)
     if not any(name == against for name, _ in groups):
         names = ", ".join(dict.fromkeys(name for name, _ in groups))
         raise ValueError(f"{exp}: no system {against!r} to compare with" + (f"; choose from: {names}" if names else ""))
     titles = read_titles(exp)
     scores = {key: question_scores(rows) for key, rows in groups.items()}
     by_rate: dict[float | None, list[Ranked]] = {}
-    for system in score(found.rows):
+    for system in score(rows):
         if system.accuracy is not None:
             name = title(system.system, titles)
-            entry = _entry(system, system.accuracy, name, groups[system.system, system.rate])
+            name = by.marked(name, label(system.system, system.rate)) if by else name
+            entry = _entry(system, system.accuracy, name, groups[system.system, system.rate], answered_by)
             by_rate.setdefault(system.rate, []).append(entry)
     ranked: list[Ranked] = []
     for rate in sorted(by_rate, key=lambda rate: -1 if rate is None else rate):
@@ -77,7 +88,22 @@ def rank(exp: str | Path, against: str, problems: list[Problem]) -> list[Ranked]
     return ranked
 
 
-def _entry(system: SystemScore, accuracy: float, title: str, rows: Iterable[dict]) -> Ranked:
+def _one_way(
+    exp: str | Path, rows: list[dict], way: str | None, metric: str | None
+) -> tuple[list[dict], Metric | None, str]:
+    """(rows of one way to answer as they are compared, by which metric, the way's title)."""
+    ways = by_way(rows)
+    if way is None and len(ways) > 1:
+        raise ValueError(f"{exp}: rows that answer by {' and by '.join(ways)}; say which to rank (--by {[*ways][-1]})")
+    chosen = {way: ways.get(way, [])} if way is not None else ways
+    check_wanted(metric, chosen)
+    measured = measured_ways(next(iter(chosen.values()), []), replaced_audio(exp, CLOZE), metric)
+    for name, (part, by) in measured.items():
+        return part, by, way_title(name, by.name if by else None)
+    return [], None, ""
+
+
+def _entry(system: SystemScore, accuracy: float, title: str, rows: Iterable[dict], by: str) -> Ranked:
     costs = [_llm_tokens(row) for row in rows if row["error"] is None and row["tokens"] is not None]
     return Ranked(
         system=system.system,
@@ -89,6 +115,7 @@ def _entry(system: SystemScore, accuracy: float, title: str, rows: Iterable[dict
         accuracy=accuracy,
         ci95=system.ci95_recording or system.ci95,
         evidence_recall=system.evidence_recall,
+        by=by,
     )
 
 
@@ -126,7 +153,8 @@ def ranking_page(ranked: Sequence[Ranked], against: str, commands: Sequence[str]
         figures: paths of pictures, relative to the page.
     """
     others = next((entry.title for entry in ranked if entry.system == against), against)
-    blocks = ["# The zoo", "Made by:", code_block("\n".join(commands))]
+    by = "".join(f", {entry.by}" for entry in ranked[:1] if entry.by != LETTERED)
+    blocks = [f"# The zoo{by}", "Made by:", code_block("\n".join(commands))]
     blocks += [f"![{Path(figure).stem.replace('_', ' ')}]({figure})" for figure in figures]
     blocks.append(as_markdown(_notes(others)))
     for rate in dict.fromkeys(entry.rate for entry in ranked):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from speechprune.common.markdown import code_block, escape, one_line
 from speechprune.scoring.blocks import Block, Notes, Paragraph, Section, Strong, Table, Text, as_markdown
@@ -12,6 +13,7 @@ from speechprune.scoring.details import details
 from speechprune.scoring.doubts import undecoded_text, unpruned_text
 from speechprune.scoring.published import published, set_title
 from speechprune.scoring.tables import results_table, table_one, table_two
+from speechprune.scoring.titles import by_mark, has_letters, mode_title, ways_of
 
 LISTED = 10  # kinds of errors, and unusable lines, that are printed; the rest is counted
 LONGEST = 300  # characters of one message
@@ -25,9 +27,8 @@ def results_sections(document: dict, errors: Sequence[tuple[str, str]], problems
         errors: (message, question id) of every row with an error, in any order.
         problems: what was wrong with lines that could not be used, one text each.
     """
-    table = results_table(document)
-    notes = [*_notes(document), *_printed_notes([document], table)]
-    sections = [Section("Results", "Results", [table, *_warnings(document), Notes(notes)]), *details(document)]
+    ways = ways_of(document)
+    sections = [section for part in ways for section in _sections(part, len(ways) > 1)]
     if errors:
         sections.append(Section(f"Errors ({len(errors)} rows)", "Errors", [Notes(_error_lines(errors))]))
     if problems:
@@ -36,12 +37,29 @@ def results_sections(document: dict, errors: Sequence[tuple[str, str]], problems
     return sections
 
 
+def _sections(document: dict, several: bool) -> list[Section]:
+    """Those of one way to answer; headings say which where it is not by letters, or where there are ``several``."""
+    table = results_table(document)
+    notes = [*_notes(document), *_printed_notes([document], table)]
+    first = Section("Results", "Results", [table, *_warnings(document), Notes(notes)])
+    mark = by_mark(document, several)
+    return [replace(s, title=f"{s.title}{mark}", short=f"{s.short}{mark}") for s in (first, *details(document))]
+
+
+def alike(documents: Sequence[dict]) -> dict[str, list[dict]]:
+    """{how the systems answer: the documents of this kind}: what may stand in one table."""
+    found: dict[str, list[dict]] = defaultdict(list)
+    for part in sorted((part for d in documents for part in ways_of(d)), key=lambda part: by_mark(part) != ""):
+        found[mode_title(part)].append(part)
+    return found
+
+
 def results_markdown(document: dict, errors: Sequence[tuple[str, str]], problems: Sequence[str]) -> str:
     """RESULTS.md of one experiment; arguments as ``results_sections``."""
     model, name = escape(document["model"]), escape(document["set"])
     first, *others = results_sections(document, errors, problems)
     top = [
-        f"# Results: {name}, {model}",
+        f"# Results: {name}, {model}{by_mark(document, 'others' in document)}",
         f"Model {model}, set {name}, {document['questions']} questions. Made by:",
         code_block(document["command"]),
     ]
@@ -52,23 +70,31 @@ def comparison_markdown(documents: Sequence[dict], command: str) -> str:
     """RESULTS.md of several experiments: Table I's layout for each set, and Table II's."""
     names = [f"{one_line(document['model'])} on {one_line(set_title(document))}" for document in documents]
     by_set: dict[str, list[dict]] = defaultdict(list)
-    for document in documents:
-        by_set[set_title(document)].append(document)
-    first, second = {name: table_one(*found) for name, found in by_set.items()}, table_two(documents)
+    kinds = alike(documents)
+    for parts in kinds.values():
+        for part in parts:
+            by_set[set_title(part) + by_mark(part, len(kinds) > 1)].append(part)
+    first = {name: table_one(*found) for name, found in by_set.items()}
+    second = {kind: table_two(parts) for kind, parts in kinds.items()}
     methods: list[Block] = []
     for name, table in first.items():
         methods += [Paragraph((Strong(name),)), table]
+    models: list[Block] = []
+    for kind, table in second.items():
+        models += [*([Paragraph((Strong(f"By {kind}"),))] if len(kinds) > 1 or by_mark(kinds[kind][0]) else []), table]
     notes: list[Text] = [
         "n: questions without error. 95 % CI: Wilson. PR: share of the model's ordinary audio input removed.",
         "Hard: the questions that Original, of the same model, answered wrongly.",
-        *_printed_notes(documents, *first.values(), second),
+        *_printed_notes(documents, *first.values(), *second.values()),
     ]
     below: list[Block] = [Notes(notes)]
     for document, name in zip(documents, names, strict=True):
-        below += [Paragraph((f"{name}: ", *warning.text)) for warning in _warnings(document)]
+        for part in ways_of(document):
+            text = f"{name}{by_mark(part, 'others' in document)}: "
+            below += [Paragraph((text, *warning.text)) for warning in _warnings(part)]
     sections = [
         Section("Methods and rates (the paper's Table I)", "Table I", methods),
-        Section("Models and corpora (the paper's Table II)", "Table II", [second, *below]),
+        Section("Models and corpora (the paper's Table II)", "Table II", [*models, *below]),
     ]
     return _page([f"# Results: {'; '.join(map(escape, names))}", "Made by:", code_block(command)], sections)
 
@@ -112,9 +138,9 @@ def _which_questions(expected: dict | None) -> str:
 
 
 def _notes(document: dict) -> list[Text]:
-    questions, constant, chance = document["questions"], document["constant_letter"], document["chance"]
+    questions, chance = document["questions"], document["chance"]
     hard = max(system["hard"]["n"] for system in document["systems"])
-    guess = "" if chance is None else f" A guess scores {percent(chance)} % on average."
+    guess = "" if chance is None else f"A guess scores {percent(chance)} % on average."
     hard_note = (
         f"the {hard} questions that Original answered wrongly, so Original has 0 there by definition."
         if hard
@@ -133,8 +159,7 @@ def _notes(document: dict) -> list[Text]:
         'kept tokens that are the key sentence\'s; "-" where it is not known.',
         "Unparsed: replies from which no choice could be read; they count as wrong.",
         "Errors: questions that could not be decoded; they are left out of n, neither right nor wrong.",
-        f'Constant letter: answering "{constant["letter"]}" to every question scores '
-        f"{percent(constant['accuracy'])} %, the best of all letters.{guess}",
+        *_blind_note(document, guess),
     ]
     if any(system.get("ci95_recording") for system in document["systems"]):
         notes.insert(
@@ -143,6 +168,15 @@ def _notes(document: dict) -> list[Text]:
             "the interval by recording (bootstrap) allows for that, Wilson's does not.",
         )
     return notes
+
+
+def _blind_note(document: dict, guess: str) -> list[str]:
+    """What who hears nothing scores: the best letter, where there are letters, and a guess."""
+    if not has_letters(document):
+        return [guess] if guess else []
+    constant = document["constant_letter"]
+    named = f'Constant letter: answering "{constant["letter"]}" to every question scores '
+    return [f"{named}{percent(constant['accuracy'])} %, the best of all letters. {guess}".rstrip()]
 
 
 def _shorten(message: str) -> str:

@@ -6,10 +6,12 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
+from speechprune.decoding.rows import label
 from speechprune.scoring.blocks import Table
 from speechprune.scoring.cells import dash, percent, percent_range, rate_text
+from speechprune.scoring.cloze import Metric
 from speechprune.scoring.published import Figures, family, printed_model, published, set_title
-from speechprune.scoring.titles import title
+from speechprune.scoring.titles import file_mark, has_letters, title
 
 TABLE_TWO = ("original", "speechprune")  # the systems of the paper's Table II
 CSV_HEADER = (
@@ -39,6 +41,7 @@ CSV_HEADER = (
     "p_holm",
     "consistent",
     "letter_bias",
+    "mode",
 )
 
 
@@ -73,15 +76,17 @@ def results_table(document: dict) -> Table:
         cells += (percent(system["hard"]["accuracy"]), hard, percent(system["evidence_recall"]))
         cells += (percent(system.get("evidence_precision")), str(system["unparsed"]), str(system["errors"]))
         rows.append(cells)
-    constant = document["constant_letter"]
-    name, accuracy = f'Constant letter "{constant["letter"]}"', percent(constant["accuracy"])
-    rows.append((name, "-", "-", str(document["questions"]), accuracy, *["-"] * (len(header) - 5)))
+    if has_letters(document):
+        constant = document["constant_letter"]
+        name, accuracy = f'Constant letter "{constant["letter"]}"', percent(constant["accuracy"])
+        rows.append((name, "-", "-", str(document["questions"]), accuracy, *["-"] * (len(header) - 5)))
     return Table(header, rows).without_empty_columns(by_recording, *theirs, "Evidence precision %")
 
 
 def title_in(document: dict, entry: dict) -> str:
-    """Title of the system that an entry of a score.json is about."""
-    return title(entry["system"], document.get("titles"))
+    """Title of the system that an entry of a score.json is about; PMI's baseline says that it is not by PMI."""
+    shown, by = title(entry["system"], document.get("titles")), document.get("cloze")
+    return Metric(by["metric"], by["baseline"]).marked(shown, label(entry["system"], entry["rate"])) if by else shown
 
 
 def printed_mark(document: dict) -> str:
@@ -92,7 +97,7 @@ def printed_mark(document: dict) -> str:
 def _printed(document: dict, system: dict) -> tuple[str, str]:
     """What is printed in place of accuracy and hard accuracy."""
     found, model = published(document.get("corpus"), document["set"]), printed_model(document)
-    if found is None or model is None:
+    if found is None or model is None or not has_letters(document):  # the paper asked for letters
         return "-", "-"
     key = system["system"], system["rate"]
     accuracy, hard = (figures.get(model, {}).get(key, "-") for figures in (found.accuracy, found.hard))
@@ -111,13 +116,14 @@ def table_one(*documents: dict) -> Table:
             header += [f"{subset}: n", f"{subset}: %", f"{subset}: 95 % CI", theirs]
             optional.append(theirs)
     rows = [(shown, rate_text(key[1]), *_cells_one(documents, *key)) for key, shown in keys.items()]
-    constants = []
-    for document in documents:
-        constant = document["constant_letter"]
-        constants += [str(document["questions"]), f"{percent(constant['accuracy'])} ({constant['letter']})"]
-        constants += ["-"] * 6
-    rows.append(("Best constant letter", "-", *constants))
+    if all(map(has_letters, documents)):
+        rows.append(("Best constant letter", "-", *(cell for document in documents for cell in _constant(document))))
     return Table(tuple(header), rows).without_empty_columns(*optional)
+
+
+def _constant(document: dict) -> list[str]:
+    constant = document["constant_letter"]
+    return [str(document["questions"]), f"{percent(constant['accuracy'])} ({constant['letter']})", *["-"] * 6]
 
 
 def _cells_one(documents: Sequence[dict], name: str, rate: float | None) -> list[str]:
@@ -148,7 +154,7 @@ def table_two(documents: Sequence[dict]) -> Table:
     header, theirs = ["Model", "System", "PR"], [f"{shown}: %, the paper's" for shown in places.values()]
     for shown, mark in zip(places.values(), theirs, strict=True):
         header += [f"{shown}: n", f"{shown}: %", f"{shown}: 95 % CI", mark]
-    printed = {place: _accuracies(*place) for place in places}
+    printed = {place: _accuracies(*place) if all(map(has_letters, documents)) else {} for place in places}
     rows = []
     for model in dict.fromkeys(document["model"] for document in documents):
         mine = {(d.get("corpus"), d["set"]): d for d in documents if d["model"] == model}
@@ -218,5 +224,5 @@ def scores_csv(document: dict) -> str:
         row += [*(system.get("hard_ci95") or nothing), system.get("evidence_precision")]
         row += [test.get(key) for key in ("system", "n", "better", "worse", "p", "p_holm")]
         row += [turned.get(key) for key in ("consistent", "letter_bias")]
-        writer.writerow(row)
+        writer.writerow([*row, file_mark(document)[1:]])
     return buffer.getvalue()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 from speechprune.common.registry import lookup, subclasses
 from speechprune.common.rooms import beside_run_sh
 from speechprune.tts.base import TTSEngine, Utterance, Voice, Word
 
 __path__ += beside_run_sh(__name__)
-__all__ = ["TTSEngine", "Utterance", "Voice", "Word", "get_engine"]
+__all__ = ["TTSEngine", "Utterance", "Voice", "Word", "get_engine", "read_names"]
 
 
 @cache
@@ -23,3 +25,19 @@ def get_engine(spec: str) -> TTSEngine:
     """
     name, _, weights = spec.partition(":")
     return lookup("TTS engine", name, subclasses("speechprune.tts", TTSEngine))(weights or None)
+
+
+def read_names(path: Path, voices: Sequence[Voice]) -> list[Voice]:
+    """The voices that ``path`` names, one a line, ``#`` before a comment.
+
+    Raises:
+        ValueError: the engine has no such voice, or the file names none.
+    """
+    known = {voice.name: voice for voice in voices}
+    lines = [line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    names = [line for line in lines if line]
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"{path}: no voice {unknown[0]!r}; the engine's are: {', '.join(known)}")
+    if not names:
+        raise ValueError(f"{path} names no voice; write one a line")
+    return [known[name] for name in dict.fromkeys(names)]

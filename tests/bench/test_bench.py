@@ -18,13 +18,14 @@ from speechprune.bench import TITLES, format_bench, prefill, pruning
 from speechprune.bench.prefill import format_prefill, measure_prefill
 from speechprune.bench.pruning import format_pruning, measure_pruning
 from speechprune.bench.selection import format_selection, measure_selection
-from speechprune.bench.sizes import PAPER_MS, qwen2_audio_7b
+from speechprune.bench.sizes import PAPER_MS
 from speechprune.bench.sweep import SYSTEMS, format_sweep, measure_sweep
 from speechprune.bench.timing import Machine, Times, milliseconds, side_by_side
 from speechprune.cli import main
 from speechprune.costs.audio_encoder import encoder_cost
 from speechprune.costs.count import count_parameters, pruner_flop, true_costs
 from speechprune.costs.llm import decoder_shape
+from speechprune.costs.published_configs import qwen2_audio_7b
 from speechprune.data.cuts import write_cuts
 from speechprune.pruners import all_pruners
 

@@ -60,7 +60,7 @@ def test_a_question_too_long_for_the_model_is_embedded_by_nobody(model, tokens, 
     seen = []
     monkeypatch.setattr(type(model), "embed_text", lambda _, text: seen.append(text) or torch.ones(1, tokens.shape[1]))
     asked = [questions(RECORDING)[0] | {"choices": ["a" * 10_000, "b"]}, questions(RECORDING)[1]]
-    long, short = answer(model, tokens, [system(Phase1(), 0.2, mode=mode)], asked)["phase1_0.2"]
+    long, short = answer(model, tokens, [one := system(Phase1(), 0.2, mode=mode)], asked)[one.folder]
     assert "but tiny reads 8192 at most; shorten them" in long.error
     assert short.error is None
     assert seen

@@ -29,9 +29,16 @@ def error_row(number: int, system: str, rate: float | None = None, error: str = 
     return row(number, system, rate, None, error=error, **nothing)
 
 
+def cloze_row(number: int, system: str, rate: float | None, sums: list[float], counts: list[int], **changes) -> dict:
+    """A row of mode cloze as decode writes it: its prediction is by the sum; the answer is A."""
+    best = "ABCDEFGHIJ"[sums.index(max(sums))]
+    return row(number, system, rate, best, mode="cloze", choice_logprobs=sums, choice_tokens=counts) | changes
+
+
 def write_rows(folder: Path, rows: list[dict], name: str = "hyp.1.jsonl") -> None:
     for item in rows:
         label = item["system"] if item["rate"] is None else f"{item['system']}_{item['rate']:g}"
+        label += "_cloze" if item.get("mode") == "cloze" else ""
         path = folder / label / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as handle:

@@ -171,6 +171,7 @@ def test_score_json_has_the_agreed_form(tmp_path):
     assert document == {
         "systems": [original, rap],
         "titles": {"original": "Original", "rap": "RAP"},
+        "mode": "letters",
         "model": "mini",
         "corpus": None,
         "set": "test",

@@ -76,8 +76,12 @@ def test_a_preempted_job_is_requeued_and_finishes(recipe, cluster):
 
 
 def preempt(cluster: Cluster) -> float:
-    """A job of another user who matters more takes all GPUs; returns when."""
-    cluster.call("sbatch", "--partition", "high", "--gres=gpu:3", "--output=/dev/null", "--wrap", "sleep 1")
+    """A job of another user who matters more takes all GPUs; returns when it has them."""
+    words = ["--parsable", "--partition", "high", "--gres=gpu:3", "--output=/dev/null", "--wrap", "sleep 1"]
+    job = wait_for(lambda: cluster.call("sbatch", *words).strip())  # a busy controller may refuse
+    wait_for(
+        lambda: cluster.call("squeue", "-h", "-t", "all", "-j", job, "-o", "%T").strip() not in ("", "PENDING"), 90
+    )
     return time.time()
 
 
@@ -97,7 +101,7 @@ def test_a_preempted_job_that_may_not_start_again_is_named(recipe, cluster):
         "bash",
         "-c",
     ]
-    call = recipe.start(*words, "echo task JOB says so; touch on.JOB; sleep 60 & wait")
+    call = recipe.start(*words, "echo task JOB says so; touch on.JOB; exec sleep 600")
     wait_for(lambda: len(list(recipe.folder.glob("on.*"))) == 2)
     high = preempt(cluster)
     assert call.end() == 1

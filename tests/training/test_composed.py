@@ -22,7 +22,7 @@ from speechprune.common.files import Shard
 from speechprune.training.composed.config import AlignConfig, ComposeConfig, ReadConfig, SpeechConfig, TextConfig
 from speechprune.training.composed.delta import compose, quantise, unpack
 from speechprune.training.composed.pair import load_llm, open_llm
-from speechprune.training.composed.read import Ears
+from speechprune.training.composed.read import Ears, split_weights
 from speechprune.training.composed.speech import Studio
 from speechprune.training.composed.states import Store
 from speechprune.training.composed.text import read_passages
@@ -100,12 +100,25 @@ def test_audio_tokens_of_the_folder_are_those_that_were_trained(made):
     studio = Studio("train", Espeak(), cast.train, read_passages([made / "text.txt"], False), CONFIG.text, CONFIG.seed)
     samples = studio.record(row.number).samples[: 16_000 * SECONDS]
     upper = made_by._new_upper(24)
-    upper.load_state_dict(load_file(made / "out/align/1.safetensors"))
+    aligned, (_, learnt) = load_file(made / "out/align/1.safetensors"), split_weights(made / "out/read.safetensors")
+    assert learnt.keys() == aligned.keys()  # reading trains the encoder too ...
+    assert all(not torch.equal(aligned[name], learnt[name]) for name in ("linear_1.weight", "layers.1.fc2.weight"))
+    upper.load_state_dict(learnt)
     heard = Ears(upper, Store(made / "out/speech")).hear(row, 0, SECONDS)
     model = SpeechLLM.from_pretrained(str(made / "out/model"), device="cpu")
     exported = model.project(model._encode([samples], 0))
     assert heard.shape == exported.shape == (25 * SECONDS, 24)
     assert torch.nn.functional.cosine_similarity(heard, exported).min() > 0.98  # bfloat16, 8 bits
+
+
+def test_reading_leaves_the_encoder_as_it_is_if_asked_to(made):
+    frozen = replace(CONFIG, read=replace(CONFIG.read, encoder_lr=0.0, steps=1))
+    out = made / "frozen"
+    shutil.copytree(made / "out", out, ignore=shutil.ignore_patterns("model", "delta", "read.*", "export.*"))
+    composer(made, frozen, out.name).run(["read", "export"])
+    updates, learnt = split_weights(out / "read.safetensors")
+    assert updates
+    assert not learnt
 
 
 def test_delta_goes_back_onto_its_parts_as_it_was(made, tmp_path):
@@ -188,13 +201,13 @@ def _run_part(folder, part, out):
     [
         ("speech", "speech/train.1.jsonl", "speech/train.1.jsonl"),
         ("align", "align/0.5.safetensors.checkpoint", "align/1.safetensors"),
-        ("read", "lora.safetensors.checkpoint", "lora.safetensors"),
+        ("read", "read.safetensors.checkpoint", "read.safetensors"),
     ],
 )
 def test_a_part_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(made, part, appears, result):
     out = made / f"killed-{part}"
     shutil.copytree(made / "out", out, ignore=shutil.ignore_patterns("model", "delta", "*.done", "*.settings.json"))
-    names = {"speech": ["speech"], "align": ["align"], "read": ["lora.safetensors"]}[part]
+    names = {"speech": ["speech"], "align": ["align"], "read": ["read.safetensors"]}[part]
     for name in names:
         shutil.rmtree(out / name) if (out / name).is_dir() else (out / name).unlink()
     process = multiprocessing.get_context("spawn").Process(target=_run_part, args=(made, part, out.name))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from speechprune.common.files import Problem
-from speechprune.decoding.rows import label
+from speechprune.decoding.modes import LETTERED, by_way, folder_name
 from speechprune.report.page.answers import Masks, answer
 from speechprune.report.page.sample import choose_recordings
 from speechprune.scoring.breakdown import read_asked
@@ -94,7 +94,8 @@ def explore(rows: list[dict], cuts: str | Path, recordings: int, titles: Mapping
     found = {cut.id: cut for cut in read_cuts(cuts, []) if any(_name(q) in asked for q in _questions(cut))}
     owners = {_name(question): cut.id for cut in found.values() for question in _questions(cut)}
     chosen = [found[name] for name in choose_recordings(rows, asked, owners, recordings)]
-    groups = by_system(rows)
+    ways = by_way(rows)
+    groups = {(way, *key): group for way, part in ways.items() for key, group in by_system(part).items()}
     given: dict[str, dict[int, list[dict]]] = defaultdict(lambda: defaultdict(list))
     for place, group in enumerate(groups.values()):
         for row in group:
@@ -102,7 +103,7 @@ def explore(rows: list[dict], cuts: str | Path, recordings: int, titles: Mapping
     masks, sounds = Masks(), _Sounds(recordings * SECONDS_EACH)
     data: dict[str, Any] = {
         "systems": [_system(*key, titles) for key in groups],
-        "chosen": _most_telling(list(groups)),
+        "chosen": _most_telling([key[1:] for key in groups]),
         "recordings": [_recording(cut, sounds) for cut in chosen],
         "questions": [
             _question(place, question, given[question["id"]], len(groups), masks)
@@ -112,7 +113,8 @@ def explore(rows: list[dict], cuts: str | Path, recordings: int, titles: Mapping
         ],
         "masks": masks.packed,
     }
-    original = list(groups).index(("original", None)) if ("original", None) in groups else None
+    first = next(iter(ways), ""), "original", None
+    original = list(groups).index(first) if first in groups else None
     opening = _opening(data["questions"], original, data["chosen"])
     data["opening"] = opening or 0
     counts = len(data["questions"]), len({row["id"] for row in rows})
@@ -128,9 +130,10 @@ def _name(question: dict) -> str:
     return str(question.get("id"))
 
 
-def _system(system: str, rate: float | None, titles: Mapping[str, str]) -> dict:
+def _system(way: str, system: str, rate: float | None, titles: Mapping[str, str]) -> dict:
     name, shown = title(system, titles), "" if rate is None else f"{rate:g}"
-    return {"label": label(system, rate), "title": f"{name} {shown}".strip(), "name": name, "rate": shown}
+    name += "" if way == LETTERED else f", {way}"
+    return {"label": folder_name(system, rate, way), "title": f"{name} {shown}".strip(), "name": name, "rate": shown}
 
 
 def _most_telling(keys: Sequence[tuple[str, float | None]]) -> int:

@@ -22,9 +22,11 @@ from speechprune.report.page.markup import inline, is_dense
 from speechprune.report.page.sample import HOW
 from speechprune.report.scores import read_scores
 from speechprune.scoring.blocks import Notes, Table
+from speechprune.scoring.cloze import compared
 from speechprune.scoring.heard import heard_sections
 from speechprune.scoring.published import set_title
 from speechprune.scoring.results import results_sections
+from speechprune.scoring.titles import ways_of
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +60,8 @@ def write_page(exp: str | Path, cuts: str | Path | None = None, recordings: int 
     problems += found.problems(exp)
     for line in [*found.problems(exp), *found.doubts(exp)]:
         log.warning("%s", line)
-    rows = found.rows
+    ways = ways_of(document)
+    rows = compared(found.rows, ways)
     titles = document.get("titles", {})
     explorer = explore(rows, cuts, recordings, titles) if cuts is not None and recordings else None
     errors = [(row["error"], row["id"]) for row in rows if row["error"] is not None]
@@ -71,7 +74,7 @@ def write_page(exp: str | Path, cuts: str | Path | None = None, recordings: int 
         spoken=", ".join(document.get("resynthesised", [])),
         exp=str(exp),
         results=results,
-        sections=[*others, *heard_sections(document)],
+        sections=[*others, *(section for part in ways for section in heard_sections(part, len(ways) > 1))],
         figures=embedded_figures(exp / "figures"),
         explorer=explorer,
         data=None if explorer is None else in_script(explorer.data),

@@ -78,6 +78,7 @@ class ReadConfig:
 
     Attributes:
         rank: of the updates.
+        encoder_lr: for the encoder's layers that alignment trained, which go on learning; 0 leaves them as they are.
         tokens: audio tokens that a step reads.
         dev_tasks: of each kind, that the result is judged by.
         thinned: share of the steps whose sequences lose tokens at random, which favours pruning at random.
@@ -87,6 +88,7 @@ class ReadConfig:
     steps: int = 3_000
     tokens: int = 1_600
     lr: float = 5e-4
+    encoder_lr: float = 1e-4
     thinned: float = 0.3
     dev_tasks: int = 40
     checkpoint_minutes: float = 2.0

@@ -28,7 +28,7 @@ LORA_SCALE = 2.0  # alpha / rank
 
 @torch.no_grad()
 def merge_lora(llm: PreTrainedModel, updates: Mapping[str, Tensor]) -> None:
-    """Add low-rank updates, named as ``read.lora_weights`` names them, to the weights of a plain ``llm``."""
+    """Add low-rank updates, named as ``read.add_lora`` names them, to the weights of a plain ``llm``."""
     weights = dict(llm.named_parameters())
     for name, A in updates.items():
         if ".lora_A." not in name:

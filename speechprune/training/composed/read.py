@@ -40,16 +40,19 @@ class Batch:
 
 
 class Ears(nn.Module):
-    """Audio tokens of any part of a stored recording, by the aligned upper layers, which stay as they are."""
+    """Audio tokens of any part of a stored recording, by the aligned upper layers.
 
-    def __init__(self, upper: Upper, store: Store) -> None:
+    Args:
+        trained: whether these learn on with the LLM; otherwise they stay as they are.
+    """
+
+    def __init__(self, upper: Upper, store: Store, trained: bool = False) -> None:
         super().__init__()
-        self._upper, self._store = upper.eval().requires_grad_(False), store
+        self.upper, self._store = upper.eval().requires_grad_(trained), store
 
-    @torch.inference_mode()
     def hear(self, row: Row, start: float, end: float) -> Tensor:
         """Tokens (N, D) float32 of seconds [start, end)."""
-        device = next(self._upper.parameters()).device
+        device = next(self.upper.parameters()).device
         first, last, found = round(start * FRAME_RATE), round(end * FRAME_RATE), []
         for window in row.windows:
             offset = round(window.start * FRAME_RATE)
@@ -57,7 +60,7 @@ class Ears(nn.Module):
             if a < b:
                 states = torch.from_numpy(self._store.read(window, POOL * a, POOL * b).copy()).to(device).float()
                 with quick(device):
-                    found.append(self._upper(states[None])[0].float())
+                    found.append(self.upper(states[None])[0].float())
         return torch.cat(found)
 
 
@@ -73,7 +76,7 @@ class Reader(nn.Module):
     def __init__(self, llm: PreTrainedModel, prompter: Prompter, ears: Ears, rank: int) -> None:
         super().__init__()
         self.llm = add_lora(llm, rank)
-        self._prompter, self._ears = prompter, ears
+        self._prompter, self.ears = prompter, ears
 
     def batch(self, tasks: Sequence[tuple[Task, float, bool]], rng: random.Random) -> Batch:
         """Of (task, share of its audio tokens that is kept, whether words stand in place of the audio)."""
@@ -97,7 +100,7 @@ class Reader(nn.Module):
         if textual:
             middle = embedded(self._prompter.text(task.words))
         else:
-            middle = self._ears.hear(task.row, task.start, task.end).clone()
+            middle = self.ears.hear(task.row, task.start, task.end)
             if share < 1:
                 middle = thin(middle, rng, max(1, round(share * len(middle))))
         before = [*frame.after, *answer[:-1]]
@@ -141,14 +144,18 @@ def draw_tasks(
 
 
 def train_reader(reader: Reader, rows: Sequence[Row], config: ReadConfig, seed: int, out: Path) -> None:
-    """Train for ``config.steps`` steps; ``out`` (safetensors) gets the low-rank updates at the end.
+    """Train for ``config.steps`` steps; ``out`` (safetensors) gets the low-rank updates at the end, and what the
+    encoder has become where it is trained too.
 
     What a killed run had reached stands in ``out`` with ``.checkpoint`` behind its name, and is taken up.
     """
     maker = TaskMaker(rows)
-    trained = [p for p in reader.llm.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=config.lr, betas=(0.9, 0.98), weight_decay=0.0)
-    checkpoint = Checkpoint(out, reader.llm, [optimizer], config.checkpoint_minutes)
+    updates, encoder = ([p for p in part.parameters() if p.requires_grad] for part in (reader.llm, reader.ears))
+    trained = updates + encoder
+    groups = [{"params": updates, "lr": config.lr}, {"params": encoder, "lr": config.encoder_lr}]
+    groups = [group for group in groups if group["params"]]
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0)
+    checkpoint = Checkpoint(out, reader, [optimizer], config.checkpoint_minutes)
     first = checkpoint.resume()
     device = trained[0].device
     recent = [0.0, 0.0]
@@ -166,21 +173,31 @@ def train_reader(reader: Reader, rows: Sequence[Row], config: ReadConfig, seed: 
             bar.set_postfix(right=f"{recent[0] / scale:.3f}", loss=f"{recent[1] / scale:.2f}", refresh=False)
             bar.update()
             checkpoint.save_if_due(step + 1)
-    save_tensors(out, lora_weights(reader.llm))
+    save_tensors(out, _weights(reader))
     checkpoint.remove()
 
 
-def lora_weights(llm: PreTrainedModel) -> dict[str, Tensor]:
-    return {name: p.data.contiguous() for name, p in llm.named_parameters() if "lora_" in name}
+def _weights(reader: Reader) -> dict[str, Tensor]:
+    return {name: p.data for name, p in reader.named_parameters() if p.requires_grad}
 
 
-def load_lora(llm: PreTrainedModel, path: Path) -> None:
-    """Fill the updates of ``add_lora``; ValueError where the file holds those of another LLM."""
-    wanted, found = lora_weights(llm), load_file(path)
+def load_reader(reader: Reader, path: Path) -> None:
+    """Fill in what ``train_reader`` wrote; ValueError where the file holds what belongs to another."""
+    wanted, found = _weights(reader), load_file(path)
     if wanted.keys() != found.keys():
         raise ValueError(f"{path}: its updates are of another LLM ({sorted(wanted.keys() ^ found.keys())[0]})")
     for name, tensor in wanted.items():
         tensor.copy_(found[name])
+
+
+def split_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What ``train_reader`` wrote: the LLM's low-rank updates, and the tensors of ``Upper`` (none if not trained)."""
+    found = load_file(path)
+
+    def named(prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
+
+    return named("llm."), named("ears.upper.")
 
 
 @torch.inference_mode()

@@ -41,10 +41,10 @@ from speechprune.training.composed.states import Listener, Row, Store, check_dis
 from speechprune.training.composed.tower import Upper, build_tower
 from speechprune.training.optimisation import quick_dtype
 from speechprune.training.parts import keep_settings, run_part
-from speechprune.tts import get_engine
+from speechprune.tts import get_engine, read_names
 
 PARTS = ("text", "speech", "align", "read", "export")
-_MODULES = ("jiwer", "wordfreq", "peft")  # before hours of work, not in the midst of it
+_MODULES = ("wordfreq", "jiwer", "whisper_normalizer", "peft")  # before hours of work, not in the midst of it
 
 
 class Composer:
@@ -112,7 +112,7 @@ class Composer:
         engine, speech = get_engine(self.config.speech.engine), self.config.speech
         choice = engine.voices()
         if self._voices_file:
-            choice = voices.read_names(self._voices_file, choice)
+            choice = read_names(self._voices_file, choice)
         cast = voices.choose_voices(engine, choice, self._encoder.path, speech.max_wer, speech.held_out)
         cast.write(self.out / "voices.json")
         if self.config.text.llm_words:
@@ -206,11 +206,11 @@ class Composer:
         upper = self._new_upper(llm.get_input_embeddings().weight.shape[1])
         upper.load_state_dict(load_file(self._aligned))
         torch.manual_seed(self.config.seed)
-        ears = read.Ears(upper, self._store)
+        ears = read.Ears(upper, self._store, trained=self.config.read.encoder_lr > 0)
         reader = read.Reader(llm, Prompter(with_audio_token(tokenizer)), ears, self.config.read.rank).to(self._device)
-        out, seed = self.out / "lora.safetensors", self.config.seed
+        out, seed = self.out / "read.safetensors", self.config.seed
         if out.is_file():
-            read.load_lora(reader.llm, out)
+            read.load_reader(reader, out)
         else:
             read.train_reader(reader, self._rows("train"), self.config.read, seed, out)
         return read.evaluate(reader, self._rows("dev"), self.config.read.dev_tasks, seed)
@@ -219,8 +219,11 @@ class Composer:
         """The delta first, then the model of it, so that both are the same model."""
         llm, tokenizer = pair.load_llm(self._llm)
         fresh = self._new_upper(llm.get_input_embeddings().weight.shape[1])
-        updates = self.out / "lora.safetensors"
         trained, before = load_file(self._aligned), known(fresh, self.config.align.new_layers)
+        updates: dict[str, torch.Tensor] = {}
+        if (reading := self.out / "read.safetensors").is_file():
+            updates, heard = read.split_weights(reading)
+            trained |= heard
         facts: dict = {
             "encoder": pair.describe_encoder(self._encoder, build_tower(self._encoder.path, 0)),
             "llm": pair.describe_llm(self._llm, llm, tokenizer),
@@ -231,7 +234,7 @@ class Composer:
         put_back(fresh, unpack(quantise(upper_delta(trained, before))), facts)
         accuracy = self._accuracy(fresh, self._table(llm), Labeller(tokenizer))["speech"]
         facts["training"]["align"]["frame_accuracy_in_8_bits"] = accuracy
-        write_delta(self.out / "delta", trained, before, load_file(updates) if updates.is_file() else {}, facts)
+        write_delta(self.out / "delta", trained, before, updates, facts)
         shutil.rmtree(self.out / "model", ignore_errors=True)  # a killed run's
         compose(self.out / "delta", **self._names, out=self.out / "model")
         return {"frame_accuracy_in_8_bits": accuracy}
