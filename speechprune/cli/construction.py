@@ -65,11 +65,19 @@ def _splits(_ctx: click.Context, _param: click.Parameter, value: str) -> dict[st
         raise click.BadParameter(f"{value!r}: give shares that sum to 1, such as train=0.8,dev=0.1,test=0.1") from None
 
 
+def _range(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[float, float]:
+    try:
+        least, most = map(float, value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r}: give the least and the most, such as 60,120") from None
+    return least, most
+
+
 @command
 @click.argument("build", type=PATH)
 @click.option("--samples", required=True, type=click.IntRange(1), help="How many recordings, with a question each.")
 @click.option("--topics", type=PATH, help="YAML: scenario -> topic -> subtopics; ours if not given.")
-@click.option("--seconds", default=SECONDS, show_default=True, type=(float, float), help="Least and most.")
+@click.option("--seconds", default=SECONDS, show_default=True, callback=_range, help="Least and most of a recording.")
 @click.option("--splits", default="test=1", show_default=True, callback=_splits, help="Shares; no topic is in two.")
 @click.option("--seed", default=SEED, show_default=True, help="The same seed makes the same plan.")
 def plan(build: Path, samples: int, topics: Path | None, seconds: tuple[float, float], splits: dict, seed: int) -> None:

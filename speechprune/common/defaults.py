@@ -13,7 +13,7 @@ SEED = 0
 WRITER = "grammar"
 CHAT_MODEL = "gpt-4o"
 CHAT_URL = "https://api.openai.com/v1"
-SECONDS = (60.0, 120.0)
+SECONDS = "60,120"
 
 # Qwen2-Audio's, and the paper's: audio tokens per second, and of one window of 30 s.
 FRAME_RATE = 25.0
