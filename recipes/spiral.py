@@ -8,19 +8,17 @@ it), recordings as ``wavs/<id>.wav`` from https://duke.box.com/v/spiral-dataset.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from lhotse import CutSet, MonoCut
-from speechprune.recipes.spiral_rows import parse_row, read_rows
+from lhotse import CutSet
+from speechprune.recipes.spiral_cuts import Maker
+from speechprune.recipes.spiral_rows import read_rows
 
-from speechprune.alignment import Aligner, get_aligner, supervise
+from speechprune.alignment import get_aligner
 from speechprune.common.download import download_file
 from speechprune.common.files import Problem
-from speechprune.common.names import file_name
-from speechprune.data.building import Item, build_cuts, file_state, open_recording, path_inside, select_cuts
-from speechprune.tts import get_engine
-from speechprune.tts.transcripts import resynthesise
+from speechprune.data.building import build_cuts, select_cuts
+from speechprune.tts.transcripts import Synthesis
 
 SETS = ("test", "test_h")
 HARD = 401
@@ -73,6 +71,9 @@ def prepare_spiral(
     sets: Sequence[str] = ("test",),
     tts: str | None = None,
     aligner: str | None = None,
+    voices: str | Path | None = None,
+    level: float | None = None,
+    nj: int | None = None,
 ) -> dict[str, CutSet]:
     """Turn SPIRAL into validated cuts.
 
@@ -82,10 +83,13 @@ def prepare_spiral(
         sets: of test (all) and test_h (the hard ones, which carry ``hard`` in test too).
         tts: an engine that speaks the transcripts; recordings in ``wavs/`` are not used then.
         aligner: a CTC model, name or folder, that finds the sentences in the recordings; without it they are estimated.
+        voices, level: with ``tts``: a file of the voices that may speak; RMS of every sentence, dB below full scale.
+        nj: processes that share the recordings, unless a CTC model finds the sentences; None: no other process.
     Returns:
         {set: CutSet}. Rows that cannot be used are left out, logged and listed in ``test/problems.txt``.
     Raises:
-        ValueError: an unknown set or engine, or not one usable row. FileNotFoundError: no annotation or no recordings.
+        ValueError: an unknown set, engine or voice, or not one usable row.
+        FileNotFoundError: no annotation or no recordings.
     """
     corpus_dir, output_dir = Path(corpus_dir), Path(output_dir)
     for name in sets:
@@ -93,17 +97,17 @@ def prepare_spiral(
             raise ValueError(f"spiral has no set {name!r}; choose from: {', '.join(SETS)}")
     if tts is None and not (corpus_dir / "wavs").is_dir():
         raise FileNotFoundError(_WAVS.format(folder=corpus_dir / "wavs"))
-    if tts is not None:
-        get_engine(tts)  # an unknown name is one error, not one a row
+    synthesis = Synthesis.read(tts, voices, level)
     if absent := [name for name in _SHA256 if not (corpus_dir / name).is_file()]:
         raise FileNotFoundError(_ANNOTATION.format(absent=" and ".join(absent), folder=corpus_dir))
     problems: list[Problem] = []
     hard = {row["metadata"]["id"] for _, row in read_rows(corpus_dir / "data_h.jsonl", problems)}
     rows = dict(read_rows(corpus_dir / "data.jsonl", problems))
     _check_counts({row["metadata"]["id"] for row in rows.values()}, hard, problems)
-    maker = _Maker(corpus_dir / "wavs", output_dir / "test" / "wav", hard, tts, get_aligner(aligner))
+    maker = Maker("test", corpus_dir / "wavs", output_dir / "test" / "wav", hard, synthesis, get_aligner(aligner))
     items = (maker.item(where, row) for where, row in rows.items())
-    prepared = {"test": build_cuts(output_dir / "test", items, problems, corpus="spiral")}
+    processes = None if aligner else nj  # one model, which several could not share
+    prepared = {"test": build_cuts(output_dir / "test", items, problems, corpus="spiral", nj=processes)}
     if "test_h" in sets:
         prepared["test_h"] = select_cuts(prepared["test"], output_dir / "test_h", lambda cut: cut.custom["hard"])
     return {name: prepared[name] for name in sets}
@@ -132,54 +136,3 @@ def _check_counts(found: set[str], hard: set[str], problems: list[Problem]) -> N
 def _by_number(name: str) -> tuple[str, int]:
     kind, _, number = name.rpartition("_")
     return kind, int(number) if number.isdigit() else -1
-
-
-@dataclass(frozen=True)
-class _Maker:
-    """Makes cuts of rows, from recordings or with a synthesiser."""
-
-    wavs: Path
-    spoken: Path
-    hard: set[str]
-    tts: str | None
-    aligner: Aligner
-
-    def item(self, where: str, row: dict) -> Item:
-        name = row["metadata"]["id"]
-        hard = name in self.hard
-        audio = get_engine(self.tts).identity if self.tts else [self.aligner.method, self._state(row)]
-        return Item(f"test-{name}", where, [row, hard, audio], lambda: self.make(row, hard))
-
-    def _state(self, row: dict) -> list | None:
-        try:
-            return file_state(path_inside(self.wavs, row["audio_data"]["combined"]["audio_files"][0]))
-        except (ValueError, OSError, LookupError, TypeError):
-            return None  # make says what is wrong
-
-    def make(self, row: dict, hard: bool) -> MonoCut:
-        entry, name = parse_row(row), f"test-{row['metadata']['id']}"
-        if self.tts:
-            engine = get_engine(self.tts)
-            method, spoken = f"synthesis ({engine.name})", {"resynthesised": engine.name}
-            recording, said = resynthesise(name, entry.sentences, engine, self.spoken / f"{file_name(name)}.wav")
-        else:
-            method, spoken = self.aligner.method, {}
-            wav = path_inside(self.wavs, entry.wav)
-            recording = open_recording(wav, name)
-            timed = self.aligner.align(wav, [s.text for s in entry.sentences])
-            pairs = enumerate(zip(entry.sentences, timed, strict=True))
-            said = {k: supervise(name, k, sentence, span) for k, (sentence, span) in pairs}
-        key = [said[k] for k in entry.key if k in said]
-        start, end = key[0].start, key[-1].end
-        question = {
-            "id": f"{name}-q0",
-            "question": entry.question,
-            "choices": entry.choices,
-            "answer": entry.answer,
-            "evidence": [{"start": start, "duration": round(end - start, 4)}],
-            "evidence_method": method,
-        }
-        meta = row["metadata"]
-        custom = {"questions": [question], "scenario": meta.get("transcript_type"), "topic": meta.get("main_topic")}
-        custom |= {"subtopic": meta.get("subtopic"), "hard": hard} | spoken
-        return MonoCut(name, 0.0, recording.duration, 0, list(said.values()), recording=recording, custom=custom)

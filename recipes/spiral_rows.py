@@ -10,6 +10,8 @@
                                  "sentences": [..]}}}
 
 ``indices`` is half-open, of ``sentences``: what is spoken, sentence by sentence. The end of a prompt's name is the sex.
+Rows of benchmarks that were built here also have ``engine``, ``duration``, ``times`` and ``words`` in ``combined``:
+what spoke, the recording's seconds, [start, end] of each sentence, and [word, start, end] of its words if known.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from speechprune.alignment import Sentence
+from speechprune.alignment import Sentence, Timed
 from speechprune.common.files import Problem, shown
 from speechprune.data.building import text_lines
 from speechprune.data.choices import answer_index, split_choices
@@ -44,6 +46,15 @@ def read_rows(path: Path, problems: list[Problem]) -> Iterator[tuple[str, dict]]
 
 
 @dataclass(frozen=True)
+class KnownTimes:
+    """What a row tells of its synthesis: the engine, the recording's seconds, when each sentence is said."""
+
+    engine: str
+    duration: float
+    timed: list[Timed]
+
+
+@dataclass(frozen=True)
 class Entry:
     """A row, taken apart. ``key``: the numbers of the key sentence's sentences."""
 
@@ -54,6 +65,7 @@ class Entry:
     choices: list[str]
     answer: int
     wav: str
+    synthesis: KnownTimes | None
 
 
 def parse_row(row: dict) -> Entry:
@@ -74,9 +86,25 @@ def parse_row(row: dict) -> Entry:
         said, wanted = _words(" ".join(texts[first:after])), _words(key["text"])
         if not wanted or len(said & wanted) < 0.6 * len(wanted):
             raise ValueError(f"sentences {first} to {after - 1} are not the key sentence {shown(key['text'])!r}")
-        return Entry(row["metadata"]["id"], sentences, range(first, after), question["question"], choices, answer, wav)
+        known = _known_times(combined, len(sentences)) if "times" in combined else None
+        key_range = range(first, after)
+        return Entry(row["metadata"]["id"], sentences, key_range, question["question"], choices, answer, wav, known)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"the row is not as SPIRAL writes it: {type(error).__name__}: {error}") from error
+
+
+def _known_times(combined: dict, count: int) -> KnownTimes:
+    """ValueError where times are not of the sentences, or outside of the recording."""
+    duration = float(combined["duration"])
+    words = combined.get("words") or [[]] * count
+    spans = [(float(start), float(end)) for start, end in combined["times"]]
+    if not len(spans) == len(words) == count:
+        raise ValueError(f"times of {len(spans)} sentences, words of {len(words)}; expected {count}")
+    for start, end in spans:
+        if not 0 <= start < end <= duration:
+            raise ValueError(f"times {start} to {end} of a sentence; expected a span within 0 to {duration}")
+    said = [tuple((str(text), float(a), float(b)) for text, a, b in those) for those in words]
+    return KnownTimes(str(combined["engine"]), duration, [Timed(*s, w) for s, w in zip(spans, said, strict=True)])
 
 
 def _gender(prompt: str) -> str | None:

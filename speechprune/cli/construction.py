@@ -7,12 +7,12 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
-from speechprune.cli.base import PATH, command, with_progress
-from speechprune.common.defaults import CHAT_MODEL, CHAT_URL, SECONDS, SEED, WRITER
+from speechprune.cli.base import PATH, command, with_nj, with_progress, with_voices
+from speechprune.common.defaults import CHAT_MODEL, CHAT_URL, LEVEL, SECONDS, SEED, TTS, WRITER
 
 if TYPE_CHECKING:
     from speechprune.construction.chat import Chat
@@ -161,3 +161,57 @@ def check(build: Path, seed: int, allow_skew: bool, answerable: bool, chat: Call
             blind = functools.partial(find_answerable, chat=opened, prompts=read_prompts(build))
         samples, left = check_samples(build, seed, allow_skew, blind)
     logging.info("%s: %d samples are good, %d left out", build, len(samples), len(left))
+
+
+@command
+@click.argument("build", type=PATH)
+@click.option("--tts", default=TTS, show_default=True, metavar="ENGINE", help="espeak, kokoro, kokoro:FOLDER, ...")
+@with_voices
+@click.option("--level", default=LEVEL, show_default=True, type=click.FloatRange(-60, 0), help="RMS of a sentence, dB.")
+@with_nj
+@with_progress
+def speak(build: Path, tts: str, voices: Path | None, level: float, nj: int, progress: bool | None) -> None:
+    """Build, stage 3: speak the good samples, BUILD/spoken, as cuts that know when each sentence is said. Resumes."""
+    from speechprune.construction.speaking import speak_samples
+    from speechprune.tts.transcripts import Synthesis
+
+    synthesis = cast(Synthesis, Synthesis.read(tts, voices, level))  # None without an engine
+    cuts = list(speak_samples(build, synthesis, nj, progress))
+    seconds = sum(cut.duration for cut in cuts)
+    logging.info("%s: %d samples spoken, %.1f s each on average", build, len(cuts), seconds / len(cuts))
+
+
+@command
+@click.argument("build", type=PATH)
+@click.option("--name", required=True, help="Of the corpus, which tables go by: BUILD/NAME holds it.")
+@click.option("--cuts", type=PATH, help="Publish these alone, where some were dropped after they were spoken.")
+@click.option("--sheet", default=20, show_default=True, type=click.IntRange(0), help="Samples to check by hand.")
+@click.option("--seed", default=SEED, show_default=True, help="Of the draw of these samples.")
+@click.option("--made-by", multiple=True, help="Command that made it, for the card; several times.")
+def publish(build: Path, name: str, cuts: Path | None, sheet: int, seed: int, made_by: tuple[str, ...]) -> None:
+    """Build, stage 5: a corpus in SPIRAL's format, BUILD/NAME, with its card and a page for checking it by hand."""
+    from speechprune.construction.publishing import publish as run
+
+    samples = run(build, name, cuts, sheet, seed, made_by)
+    logging.info("%s: %d samples; to prepare: speechprune prepare benchmark FOLDER data", build / name, len(samples))
+
+
+@command
+@click.argument("cuts", type=PATH)
+@click.argument("exp", type=PATH)
+@click.argument("out", type=PATH)
+@click.option("--system", default="original", show_default=True, help="Whose mistakes: a system of EXP, by its label.")
+@click.option("--benchmark", type=PATH, help="Also write data_h.jsonl into this folder, a corpus in SPIRAL's format.")
+def hard(cuts: Path, exp: Path, out: Path, system: str, benchmark: Path | None) -> None:
+    """The hard subset of CUTS: what the model of EXP answered wrongly without pruning, as SPIRAL-H is of SPIRAL."""
+    from speechprune.construction.publishing import write_hard_rows
+    from speechprune.scoring.hard_subset import hard_questions, write_hard
+
+    questions, answered, problems = hard_questions(cuts, exp, system)
+    for problem in problems:
+        logging.warning("%s", problem)
+    ids = write_hard(cuts, out, questions)
+    logging.info("%s: %d of %d questions, in %d recordings", out, len(questions), len(answered), len(ids))
+    if benchmark is not None:
+        count = write_hard_rows(benchmark, ids)
+        logging.info("%s: %d hard rows", benchmark, count)

@@ -11,19 +11,23 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from lhotse import MonoCut
 
 from speechprune.common.files import Problem, atomic_write, json_line, read_jsonl
+from speechprune.common.registry import lookup
+from speechprune.construction.benchmark_card import write_card
 from speechprune.construction.checking import Sample, read_samples
 from speechprune.construction.plan import TEST
+from speechprune.construction.sheet import write_sheet
 from speechprune.construction.speaking import SPOKEN
 from speechprune.data.corpora import corpora
 from speechprune.data.cuts import read_cuts
 from speechprune.prompts import LETTERS
+from speechprune.tts import engines
 
 NAMED = "benchmark.json"  # says the corpus' name
 HARD = "data_h.jsonl"
@@ -42,13 +46,17 @@ def check_name(name: str) -> None:
         raise ValueError(f"--name {name}: a corpus of that name has a recipe already, and figures; choose another")
 
 
-def publish(folder: Path, name: str, cuts: Path | None = None) -> list[Sample]:
-    """Write ``folder/<name>``: rows, recordings, and the file that says the name.
+def publish(
+    folder: Path, name: str, cuts: Path | None, sheet: int, seed: int, commands: Sequence[str] = ()
+) -> list[Sample]:
+    """Write ``folder/<name>``: rows, recordings, the file that says the name, a card, a sheet for checking by hand.
 
     Args:
         folder: of the build, with its samples checked and spoken.
         name: of the corpus.
         cuts: those to publish, where some were dropped after they were spoken; all that were spoken if not given.
+        sheet, seed: how many samples the sheet shows; of their draw.
+        commands: that made the benchmark, for the card.
     Returns:
         the samples that are published.
     Raises:
@@ -75,6 +83,10 @@ def publish(folder: Path, name: str, cuts: Path | None = None) -> list[Sample]:
     for split, those in rows.items():
         with atomic_write(out / annotation(split), "wb") as file:
             file.writelines(map(json_line, those))
+    engine = lookup("TTS engine", spoken[samples[0].id].custom["engine"], engines())
+    durations = [spoken[sample.id].duration for sample in samples]
+    write_card(out, name, samples, durations, (engine.name, engine.licence), commands)
+    write_sheet(out, name, [row for those in rows.values() for row in those], sheet, seed)
     return samples
 
 
@@ -123,9 +135,10 @@ def spiral_row(sample: Sample, cut: MonoCut) -> dict:
 
 
 def write_hard_rows(folder: Path, ids: Iterable[str]) -> int:
-    """``data_h.jsonl`` of a published folder: the rows of ``data.jsonl`` whose ids are given; returns their number."""
+    """``data_h.jsonl`` of a published folder: the rows of ``data.jsonl`` whose cuts are named; returns their number."""
     wanted, problems = set(ids), list[Problem]()
-    rows = [row for row in read_jsonl(folder / annotation(TEST), problems) if row["metadata"]["id"] in wanted]
+    found = read_jsonl(folder / annotation(TEST), problems)
+    rows = [row for row in found if f"{TEST}-{row['metadata']['id']}" in wanted]
     with atomic_write(folder / HARD, "wb") as file:
         file.writelines(map(json_line, rows))
     return len(rows)
