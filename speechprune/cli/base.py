@@ -208,7 +208,7 @@ _aligner = click.option(
 )
 
 
-_voices = click.option(
+with_voices = click.option(
     "--voices",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
@@ -224,7 +224,7 @@ _level = click.option(
 
 def with_corpus_options(function: Callable[..., None]) -> Callable[..., None]:
     """What some corpora take, and others refuse."""
-    return _tts(_voices(_level(_aligner(function))))
+    return _tts(with_voices(_level(_aligner(function))))
 
 
 with_nj = click.option("--nj", default=1, show_default=True, type=click.IntRange(1), help="Processes.")

@@ -203,10 +203,7 @@ class SpeechLLM(ABC):
 
     @abstractmethod
     def with_text(self, prompt: Prompt, text: str) -> tuple[Prompt, int]:
-        """(the prompt with ``text`` in the place of the audio, in how many tokens).
-
-        The audio's own marks, such as ``<|audio_bos|>``, go with it: nothing tells the LLM that it would hear.
-        """
+        """(prompt with ``text`` for the audio and its marks, such as ``<|audio_bos|>``; in how many tokens)."""
 
     @abstractmethod
     def continuations(self, prompt: Prompt, texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:

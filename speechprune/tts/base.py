@@ -52,9 +52,11 @@ class TTSEngine(ABC):
         name: what ``--tts`` takes.
         identity: the name, and what else decides how a text sounds; recordings of another identity are spoken anew.
         sampling_rate: of what it speaks, Hz.
+        licence: of the engine and its weights, for the card of a benchmark that it speaks.
     """
 
     name: ClassVar[str]
+    licence: ClassVar[str] = "not stated"
     sampling_rate: int
 
     def __init__(self, weights: str | None = None) -> None:

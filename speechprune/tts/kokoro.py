@@ -35,6 +35,7 @@ class Kokoro(TTSEngine):
     """28 English voices at 24,000 Hz; about twice as fast as speech on two cores. Pitch is the voice's own."""
 
     name = "kokoro"
+    licence = "Apache-2.0"
 
     def __init__(self, weights: str | None = None) -> None:
         """Find the model; it is loaded at the first word, so that each of several processes loads its own.

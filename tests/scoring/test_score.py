@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from helpers.hypotheses import error_row, row, write_rows
 
+from speechprune.common.intervals import wilson
 from speechprune.scoring import tally
 from speechprune.scoring.comparison import HardScore, SystemScore, score
 from speechprune.scoring.stage import write_results
-from speechprune.scoring.stats import wilson
 
 
 def by_name(systems: list[SystemScore]) -> dict[tuple[str, float | None], SystemScore]:
