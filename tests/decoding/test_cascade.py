@@ -166,7 +166,7 @@ def test_a_transcript_longer_than_the_model_is_an_error(dump, model, tmp_path, m
         ({"method": "transcript", "source": "whisper"}, "source 'whisper'; choose from: asr, reference"),
         (BOTH[0] | {"model": "x"}, "unknown option 'model'; transcript has: source"),
         (BOTH[0] | {"audio": "silence"}, "transcript with audio 'silence'; it needs the recording"),
-        (BOTH[0] | {"positions": "original"}, "positions 'original'; a transcript has none of the audio"),
+        (BOTH[0] | {"positions": "original"}, "positions 'original'; transcript drops nothing"),
         (BOTH[0] | {"rates": [0.2]}, "transcript has no rate"),
     ],
 )
