@@ -51,7 +51,7 @@ class Settings:
     def read(cls, path: Path) -> Settings:
         """Raises FileNotFoundError, or ValueError that names the key that is wrong."""
         given = read_yaml(path)
-        kinds = {"python": str, "libritts": str, "embedding_scale": (int, float)}
+        kinds: dict[str, type | tuple[type, ...]] = {"python": str, "libritts": str, "embedding_scale": (int, float)}
         for key, value in given.items():
             if key not in cls.__dataclass_fields__:
                 known = ", ".join(cls.__dataclass_fields__)
