@@ -19,6 +19,7 @@ EXTRAS = {
     "pyrate_limiter": "build",
     "rapidfuzz": "build",
     "torchaudio": "align",
+    "speechmos": "quality",
     "whisper_normalizer": "asr",
     "wordfreq": "compose",
 }

@@ -179,6 +179,7 @@ def test_score_json_has_the_agreed_form(tmp_path):
         "questions": 4,
         "recordings": 4,
         "expected": None,
+        "cascades": [],
         "chance": 0.25,
         "constant_letter": {"letter": "A", "accuracy": 1.0},
         "missing": {},

@@ -135,7 +135,7 @@ def test_the_figure_that_needs_the_model_can_be_left_out(recipe):
 def test_a_set_wanted_twice_is_prepared_once(recipe):
     words = ["--train=true", "--sets=dev,test", "--train-sets=train,dev", "--stage=1", "--stop-stage=1"]
     assert recipe.run(*words).returncode == 0
-    assert recipe.calls()[0][-1] == "dev,test,train"
+    assert recipe.calls()[0][-3] == "dev,test,train"
 
 
 @pytest.mark.parametrize(("words", "trains"), [(["--stop-stage=1"], 0), (["--stage=2"], 1), (["--stage=3"], 0)])
