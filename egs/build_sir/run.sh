@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A benchmark of your own, built as SPIRAL was: topics, dialogues, speech, quality. `./run.sh --help` explains.
+# A benchmark of your own, built as SPIRAL was, from topics to speech of measured quality. `./run.sh --help` explains.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")"
 
