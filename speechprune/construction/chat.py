@@ -66,7 +66,7 @@ class Chat:
     def __init__(self, options: ChatOptions, replies: Replies) -> None:
         self.options = options
         self.price = Price.of(options.model, options.price)
-        self._key = os.environ.get(KEY, "")
+        self._key = os.environ.get(KEY, "").strip()
         _check(options, self.price, self._key)
         self._client = openai.OpenAI(
             api_key=self._key or "none",  # a local endpoint wants none, the client one
@@ -178,6 +178,8 @@ def _check(options: ChatOptions, price: Price | None, key: str) -> None:
         raise ValueError(f"--base-url: a name, password or query in it would end up in files; a key belongs into {KEY}")
     if not key and address.hostname.endswith("openai.com"):
         raise ValueError(f"{KEY} is not set in the environment; set it, or name another endpoint with --base-url")
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ValueError(f"{KEY}: what it holds is no key, which has letters, digits and signs on one line")
     if price is None and options.max_cost is not None:
         raise ValueError(f"--max-cost: the price of {options.model} is not known; give --price IN,OUT, or 0,0 for none")
 
