@@ -68,9 +68,7 @@ def _choice_faults(draft: Draft, brief: Brief) -> list[str]:
         elif stands_in(choice, draft.question):
             found.append(f"the choice {choice!r} stands in the question")
     if not _told_apart(choices):
-        found.append(
-            "the choices cannot be told apart once they have letters; expected no 'A.' of their own, no full stop"
-        )
+        found.append("the choices have letters or full stops of their own; expected them without")
     sizes = [len(choice.strip()) for choice in choices]
     if max(sizes) > _SPREAD[0] * min(sizes) + _SPREAD[1]:
         found.append(f"the choices have {min(sizes)} to {max(sizes)} characters; expected similar lengths")
