@@ -132,7 +132,7 @@ def quality(
         from speechprune.common.extras import require
         from speechprune.common.files import Shard
         from speechprune.quality.dnsmos import DNSMOS
-        from speechprune.quality.measure import Measures, measure
+        from speechprune.quality.hearing import Measures, measure
         from speechprune.quality.sets import Thresholds, judge, write_kept
 
         for module in ("jiwer", "whisper_normalizer", "matplotlib"):

@@ -10,7 +10,7 @@ from statistics import fmean
 from speechprune.asr.wer import WordErrors
 from speechprune.common.files import atomic_write, json_line
 from speechprune.data.cuts import read_cuts, write_cuts
-from speechprune.quality.measure import Sample
+from speechprune.quality.hearing import Sample
 
 WORST = 10  # samples to listen to
 

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from speechprune.common.files import atomic_write
 from speechprune.common.markdown import code_block, escape, table
-from speechprune.quality.measure import Sample
+from speechprune.quality.hearing import Sample
 from speechprune.quality.sets import WORST, SetQuality, rate_of
 from speechprune.report.figures import GRID, RC, SPARE_COLOURS, STYLES, save
 from speechprune.scoring.published import PublishedSet, published_qualities

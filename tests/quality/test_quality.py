@@ -18,7 +18,7 @@ from speechprune.asr.wer import WordErrors
 from speechprune.cli import main
 from speechprune.data.cuts import read_cuts, write_cuts
 from speechprune.quality.dnsmos import DNSMOS, WINDOW, Opinion, _packaged
-from speechprune.quality.measure import Sample
+from speechprune.quality.hearing import Sample
 from speechprune.quality.sets import Thresholds, judge
 
 SAID = {"test-0": "red blue", "test-1": "green", "test-2": "blue red"}
