@@ -17,16 +17,18 @@ def key_for(url: object, what: str) -> str:
         url: http or https, such as http://localhost:8000/v1.
         what: as messages call it, such as --base-url.
     Raises:
-        ValueError: no such address, a key, name or password in it, or no key where one is needed.
+        ValueError: no such address, a key, name or password in it, no key where one is needed, or an odd one.
     """
     address = urlsplit(url) if isinstance(url, str) else None
     if address is None or address.scheme not in ("http", "https") or not address.hostname:
         raise ValueError(f"{what} {shown(url)}: expected an address with http:// or https://")
     if address.username or address.password or address.query:
         raise ValueError(f"{what}: a name, password or query in it would end up in files; a key belongs into {KEY}")
-    key = os.environ.get(KEY, "")
+    key = os.environ.get(KEY, "").strip()
     if not key and address.hostname.endswith("openai.com"):
         raise ValueError(f"{KEY} is not set in the environment; set it, or name another endpoint with {what}")
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ValueError(f"{KEY}: what it holds is no key, which has letters, digits and signs on one line")
     return key
 
 
