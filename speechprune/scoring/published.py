@@ -8,6 +8,8 @@
         test:
           title: SPIRAL               # as tables call the set
           hard: test_h                # the set that the paper has of the questions that Original answers wrongly
+          size: {recordings: 1012, questions: 1012, seconds: 87.89}  # seconds: of a recording, mean
+          deviations: [Why what we do differs.]
           accuracy:                   # percent as printed: {model: {system: figure or {rate: figure}}}
             Qwen2-Audio: {original: "60.38", speechprune: {0.2: "89.23"}}
 
@@ -29,6 +31,15 @@ Figures = dict[tuple[str, float | None], str]  # {(system, rate): percent as pri
 
 
 @dataclass(frozen=True)
+class Size:
+    """Recordings and questions of a set, and the mean length of a recording in seconds."""
+
+    recordings: int
+    questions: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class PublishedSet:
     """What is printed about one set.
 
@@ -37,12 +48,16 @@ class PublishedSet:
         source: where the figures stand.
         accuracy: {model: figures}, the model that stands for others first.
         hard: the same on the questions that Original answers wrongly.
+        size: how much there is, for plans; None where that is not printed.
+        deviations: why figures may differ, a sentence each.
     """
 
     title: str | None
     source: str
     accuracy: dict[str, Figures]
     hard: dict[str, Figures]
+    size: Size | None = None
+    deviations: tuple[str, ...] = ()
 
 
 def published(corpus: str | None, name: str) -> PublishedSet | None:
@@ -93,6 +108,8 @@ def _sets(corpus: str) -> dict[str, PublishedSet]:
                 source=content.get("source", path.name),
                 accuracy=figures[name],
                 hard=figures[about["hard"]] if "hard" in about else {},
+                size=Size(**about["size"]) if "size" in about else None,
+                deviations=tuple(about.get("deviations", ())),
             )
             for name, about in sets.items()
         }
