@@ -105,7 +105,7 @@ for corpus in ${corpora//,/ }; do
     config=$PWD/conf/$asked.yaml
     [[ $asked != qwen2_audio || $corpus != spiral ]] || config=$PWD/conf/paper.yaml
     if [[ $dry_run == true ]]; then
-      speechprune plan "$corpus" "$set" --data "../$corpus/data" --model "$model" --config "$config" \
+      speechprune forecast "$corpus" "$set" --data "../$corpus/data" --model "$model" --config "$config" \
         ${measured:+--measured "$measured"}
       echo
       continue

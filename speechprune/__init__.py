@@ -18,6 +18,8 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Answer": "speechprune.asking",
     "SpeechLLM": "speechprune.asking",
+    "inputs": "speechprune.integrations.whole",
+    "pruned": "speechprune.integrations.around",
     "PruneInputs": "speechprune.pruners",
     "Pruner": "speechprune.pruners",
     "FirstLayer": "speechprune.pruners",

@@ -104,7 +104,7 @@ def ask(
     prompt = model.prompt(question, choices)
     check_signals(chosen, model)
     T, parts = model.embed_query(question, choices, query)
-    recording = _Recording.open(audio, model)
+    recording = Recording.open(audio, model)
     full_windows = int(recording.seconds // model.window_seconds)
     check_length(
         model.name,
@@ -140,7 +140,7 @@ def ask(
         choice=choices[best],
         index=best,
         probabilities=dict(zip(choices, probabilities, strict=True)),
-        kept=_spans(sources, model.frame_rate),
+        kept=spans(sources, model.frame_rate),
         tokens=len(indices),
         total_tokens=total,
         pruner=chosen.name,
@@ -160,14 +160,14 @@ def _pruned(pruner: Pruner, inputs: PruneInputs, keep: int) -> tuple[Tensor, Ten
 
 
 @dataclass(frozen=True)
-class _Recording:
+class Recording:
     """What is asked about: how long it is, and the model's windows of it, read lazily."""
 
     seconds: float
     windows: Iterator[np.ndarray]
 
     @classmethod
-    def open(cls, audio: str | Path | tuple[np.ndarray, int], model: SpeechLLM) -> _Recording:
+    def open(cls, audio: str | Path | tuple[np.ndarray, int], model: SpeechLLM) -> Recording:
         if not isinstance(audio, tuple):
             windows = load_windows(audio, model.window_seconds, model.sampling_rate)
             first = next(windows)  # opens the file, which must be audio
@@ -190,7 +190,7 @@ class _Recording:
         return iter(Meter(self.windows, "hear", "windows", progress if count > QUICK else False, count))
 
 
-def _spans(indices: Tensor, frame_rate: float) -> list[tuple[float, float]]:
+def spans(indices: Tensor, frame_rate: float) -> list[tuple[float, float]]:
     """(start, end) seconds of every run of consecutive tokens among ascending indices (k,)."""
     kept = indices.cpu().numpy()
     runs = np.split(kept, np.flatnonzero(np.diff(kept) != 1) + 1)

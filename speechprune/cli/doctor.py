@@ -44,7 +44,7 @@ def doctor(ctx: click.Context, load: Loader, config: Path | None, asks: bool, as
 @click.option("--measured", type=PATH, help="What `make gpu` wrote: the speed to count with.")
 @click.option("--tflops", type=click.FloatRange(0, min_open=True), help="The speed, in TFLOP/s, instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def plan(
+def forecast(
     corpus: str,
     name: str,
     model: str,
@@ -61,8 +61,8 @@ def plan(
     """
     import json
 
-    from speechprune.doctor.plan import PAPER_SPEED, format_plan, measured_speed
-    from speechprune.doctor.plan import plan as run
+    from speechprune.doctor.forecast import PAPER_SPEED, format_forecast, measured_speed
+    from speechprune.doctor.forecast import forecast as run
 
     speed, source = PAPER_SPEED, "Table I's 779 ms, a Quadro RTX 6000"
     if tflops is not None:
@@ -70,4 +70,4 @@ def plan(
     elif measured is not None:
         speed, source = measured_speed(measured)
     found = run(model, config, corpus, name, data, speed, source)
-    click.echo(json.dumps(found) if as_json else format_plan(found))
+    click.echo(json.dumps(found) if as_json else format_forecast(found))

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from math import inf
+from typing import Any, Self
 
+import numpy as np
+from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
 from speechprune.models.base import Prompt
@@ -13,7 +19,12 @@ from speechprune.prompts import format_question
 
 
 class AudioTokenLLM(DecoderLLM):
-    """A ``DecoderLLM`` with a processor whose chat template puts a placeholder, the audio token, where audio stands."""
+    """A ``DecoderLLM`` with a processor whose chat template puts a placeholder, the audio token, where audio stands.
+
+    Attributes:
+        audio_id: the token's id.
+        processor, decoder: the stock ones.
+    """
 
     @classmethod
     def needs(cls, folder: ModelFolder) -> Sequence[Need]:
@@ -30,12 +41,62 @@ class AudioTokenLLM(DecoderLLM):
                 "the tokenizer is missing or belongs to another model"
             )
 
+    @classmethod
+    def of(cls, folder: ModelFolder, model: PreTrainedModel, processor: ProcessorMixin) -> Self:
+        return cls(folder, model, processor)
+
+    @property
+    def audio_id(self) -> int:
+        return self._audio_id
+
+    @property
+    def processor(self) -> ProcessorMixin:
+        return self._processor
+
+    @property
+    def decoder(self) -> PreTrainedModel:
+        return self._decoder
+
+    @property
+    def taken_seconds(self) -> float:
+        """How much of a recording the stock processor takes; it cuts off the rest."""
+        return getattr(self._processor, "max_audio_len", inf)
+
+    def entering(self, arguments: dict[str, Any]) -> Tensor:
+        """(B, W, D): what the decoder reads when the stock forward calls it with ``arguments``.
+
+        What it comes from is taken out of them.
+        """
+        return arguments.pop("inputs_embeds")
+
+    @abstractmethod
+    def features(self, windows: list[np.ndarray]) -> tuple[list[int], dict[str, Tensor]]:
+        """Audio tokens of each of the windows (T,), and what the stock forward is given of all of them, by name."""
+
+    @contextmanager
+    def overhearing(self, needs: Sequence[str]) -> Iterator[Callable[[], dict[str, Tensor]]]:
+        """While this is open, what it gives tells of the audio tokens of the last stock forward, in their order.
+
+        {name: (N,)}: of ``signals`` those in ``needs``, float; and "padding", bool, where the stock model reads tokens
+        that stand for no sample.
+        """
+        yield dict
+
     def prompt(self, question: str, choices: Sequence[str] | None) -> Prompt:
         # The published template of Qwen2-Audio knows an audio by this key, not by its type.
         audio = {"type": "audio", "audio_url": ""}
         content = [audio, {"type": "text", "text": format_question(question, choices)}]
         conversation = [{"role": "user", "content": content}]
-        text = self._processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
+        return self.around_audio(
+            self._processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
+        )
+
+    def around_audio(self, text: str) -> Prompt:
+        """The ids around the audio of a text that holds the placeholder, as the stock processor would make them.
+
+        Raises:
+            ValueError: no placeholder, or several.
+        """
         ids = self._tokenizer(text)["input_ids"]
         if ids.count(self._audio_id) != 1:
             raise ValueError(

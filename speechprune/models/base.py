@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel, ProcessorMixin
 
 from speechprune.common.registry import subclasses
 from speechprune.common.tensors import join
@@ -97,21 +98,25 @@ class SpeechLLM(ABC):
         """
         place = pick_device(device)
         folder = replace(ModelFolder.open(name_or_path, revision), quantize=quantize)
-        families = subclasses("speechprune.models", SpeechLLM)
+        family = _family(folder)
         placement = Placement(place, pick_dtype(dtype, place), attention, device_map, quantize)
-        for family in families.values():
-            if folder.model_type in family.model_types:
-                with folder.reading("the model"):
-                    folder.require(family.needs(folder))
-                    llm = family.load(folder, placement)
-                    # A broken chat template is known before any work is done; so is one that asks nothing.
-                    if llm.prompt("who?", ["yes", "no"]) == llm.prompt("why?", ["yes", "no"]):
-                        raise ValueError("the chat template leaves the question out")
-                return llm
-            if reason := family.refused.get(folder.model_type or ""):
-                raise ValueError(f"{folder.name}: {folder.model_type} models cannot be pruned: {reason}")
-        known = ", ".join(f"{name} (model_type {', '.join(cls.model_types)})" for name, cls in families.items())
-        raise ValueError(f"{folder.name}: unknown model_type {folder.model_type!r}; families: {known}")
+        with folder.reading("the model"):
+            folder.require(family.needs(folder))
+            llm = family.load(folder, placement)
+            # A broken chat template is known before any work is done; so is one that asks nothing.
+            if llm.prompt("who?", ["yes", "no"]) == llm.prompt("why?", ["yes", "no"]):
+                raise ValueError("the chat template leaves the question out")
+        return llm
+
+    @staticmethod
+    def around(model: PreTrainedModel, processor: ProcessorMixin) -> SpeechLLM:
+        """The adapter of a model of transformers that is loaded already, with its processor; it shares the weights.
+
+        Raises:
+            ValueError: a family that is not known or cannot be pruned, or a part or wrapper of a model.
+        """
+        folder = ModelFolder.of(model)
+        return _family(folder).of(folder, model, processor)
 
     @classmethod
     def needs(cls, folder: ModelFolder) -> Sequence[Need]:
@@ -122,6 +127,11 @@ class SpeechLLM(ABC):
     @abstractmethod
     def load(cls, folder: ModelFolder, placement: Placement) -> SpeechLLM:
         """Build the adapter from an opened folder."""
+
+    @classmethod
+    def of(cls, folder: ModelFolder, model: PreTrainedModel, processor: ProcessorMixin) -> SpeechLLM:
+        """``around`` for the family."""
+        raise ValueError(f"{folder.name}: {cls.name} has no class in transformers; use SpeechLLM.from_pretrained")
 
     @cached_property
     def fingerprint(self) -> str:
@@ -190,6 +200,10 @@ class SpeechLLM(ABC):
         Raises:
             ValueError: as ``prompts.check_question``.
         """
+
+    @abstractmethod
+    def with_text(self, prompt: Prompt, text: str) -> tuple[Prompt, int]:
+        """(prompt with ``text`` for the audio and its marks, such as ``<|audio_bos|>``; in how many tokens)."""
 
     @abstractmethod
     def continuations(self, prompt: Prompt, texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
@@ -272,3 +286,15 @@ class SpeechLLM(ABC):
         if not 0 <= rate < 1:
             raise ValueError(f"rate={rate}; the share of audio tokens to remove is at least 0 and below 1")
         return max(1, round(self.window * (1 - rate)))
+
+
+def _family(folder: ModelFolder) -> type[SpeechLLM]:
+    """The adapter that serves the folder's ``model_type``. ValueError where none does, with the reason."""
+    families = subclasses("speechprune.models", SpeechLLM)
+    for family in families.values():
+        if folder.model_type in family.model_types:
+            return family
+        if reason := family.refused.get(folder.model_type or ""):
+            raise ValueError(f"{folder.name}: {folder.model_type} models cannot be pruned: {reason}")
+    known = ", ".join(f"{name} (model_type {', '.join(cls.model_types)})" for name, cls in families.items())
+    raise ValueError(f"{folder.name}: unknown model_type {folder.model_type!r}; families: {known}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from speechprune.common.files import shown
 from speechprune.common.reading import read_json
@@ -130,6 +130,12 @@ class ModelFolder:
             if file.exists():  # transformers passes over some of them where they are broken
                 _read(name, file)
         return folder
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> ModelFolder:
+        """Stands for a model that is loaded already: its name and family, nothing to read."""
+        name = model.config.name_or_path or type(model).__name__
+        return cls(name, Path(name), None, {"model_type": model.config.model_type})
 
     @property
     def model_type(self) -> str | None:

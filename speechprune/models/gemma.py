@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from math import inf
 from typing import ClassVar, Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 from transformers import AutoModel, Gemma3nConfig, Gemma3nVisionConfig, PreTrainedModel
+from transformers.utils import ModelOutput
 
 from speechprune.models.base import Prompt
 from speechprune.models.folder import ModelFolder
 from speechprune.models.huggingface import HuggingFace
 from speechprune.models.loading import Placement
-from speechprune.prompts import format_question
 
 
 class Gemma4(HuggingFace):
@@ -38,6 +41,10 @@ class Gemma4(HuggingFace):
         if not folder.config.get("audio_config"):
             raise ValueError(f"{folder.name}: config.json has no audio_config; this model of the family hears nothing")
         return super().load(folder, placement)
+
+    @property
+    def taken_seconds(self) -> float:
+        return inf if self._folder.model_type == "gemma4_unified" else self.window_seconds
 
     def _text_inputs(self, ids: Sequence[int] | Tensor) -> dict[str, Tensor]:
         ids = torch.as_tensor(ids, dtype=torch.long, device=self.device)
@@ -101,15 +108,28 @@ class Gemma3n(Gemma4):
     def _config(cls, folder: ModelFolder) -> Gemma3nConfig:
         return Gemma3nConfig.from_dict(folder.config | {"vision_config": blind(folder.config.get("vision_config", {}))})
 
-    def prompt(self, question: str, choices: Sequence[str] | None) -> Prompt:
+    def around_audio(self, text: str) -> Prompt:
         # The processor puts line breaks around the audio, and they join those of the chat template into other tokens.
-        chat, token = self._chat(format_question(question, choices)), self._processor.audio_token
-        ids = self._tokenizer(chat.replace(token, self._processor.full_audio_sequence))["input_ids"]
+        super(HuggingFace, self).around_audio(text)  # one placeholder
+        ids = self._tokenizer(text.replace(self._processor.audio_token, self._processor.full_audio_sequence))[
+            "input_ids"
+        ]
         start, count = ids.index(self._audio_id), ids.count(self._audio_id)
         return Prompt(tuple(ids[:start]), tuple(ids[start + count :]))
 
-    def _measure_prompt(self) -> tuple[list[int], list[int]]:
-        return [], []
+    @contextmanager
+    def overhearing(self, needs: Sequence[str]) -> Iterator[Callable[[], dict[str, Tensor]]]:
+        told: list[Tensor] = []
+
+        def note(_module: nn.Module, _args: tuple, output: ModelOutput) -> None:
+            padding = output.audio_mel_mask
+            told[:] = [functional.pad(padding, (0, self.window - padding.shape[1]), value=True).flatten()]
+
+        hook = self._model.model.audio_tower.register_forward_hook(note)
+        try:
+            yield lambda: {"padding": told[0]}
+        finally:
+            hook.remove()
 
     @torch.inference_mode()
     def _tokens(self, windows: list[np.ndarray], first: int) -> Tensor:

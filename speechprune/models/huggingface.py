@@ -7,7 +7,7 @@ token, is what the LLM would read: those are the audio tokens. They are pruned, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import ClassVar, Self
 
 import jinja2
@@ -23,6 +23,7 @@ from speechprune.models.folder import ModelFolder
 from speechprune.models.loading import Placement, load_processor, load_weights
 from speechprune.prompts import format_question
 
+_TEXT = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")  # of what a processor makes
 CODEC = "it reads audio as codec tokens, a part of its vocabulary, and not as embeddings at positions of their own"
 
 
@@ -54,7 +55,6 @@ class HuggingFace(AudioTokenLLM):
         super().__init__(folder, model, processor)
         extractor = getattr(processor, "audio_processor", None) or processor.feature_extractor
         self.sampling_rate = extractor.sampling_rate
-        self._around = self._measure_prompt()
         self.window = self._count(np.zeros(round(self.window_seconds * self.sampling_rate), dtype=np.float32))
         self.frame_rate = self.window / self.window_seconds
 
@@ -72,6 +72,13 @@ class HuggingFace(AudioTokenLLM):
         return cls(folder, model, load_processor(getattr(transformers, processor_class), folder))
 
     @classmethod
+    def of(cls, folder: ModelFolder, model: PreTrainedModel, processor: ProcessorMixin) -> Self:
+        served = cls.classes[folder.model_type or ""][0]
+        if type(model).__name__ != served:
+            raise ValueError(f"{folder.name}: the model is a {type(model).__name__}; give its {served}")
+        return super().of(folder, model, processor)
+
+    @classmethod
     def _config(cls, folder: ModelFolder) -> PreTrainedConfig | None:
         """The configuration to load, where it is not the folder's as it stands."""
         return None
@@ -80,8 +87,16 @@ class HuggingFace(AudioTokenLLM):
         return states.to(self.device, torch.float32)
 
     def prompt(self, question: str, choices: Sequence[str] | None) -> Prompt:
-        before, after = self._split(self._chat(format_question(question, choices)))
-        return Prompt((*before, *self._around[0]), (*self._around[1], *after))
+        return self.around_audio(self._chat(format_question(question, choices)))
+
+    def around_audio(self, text: str) -> Prompt:
+        found = super().around_audio(text)
+        return Prompt((*found.before, *self._around[0]), (*self._around[1], *found.after))
+
+    def features(self, windows: list[np.ndarray]) -> tuple[list[int], dict[str, Tensor]]:
+        inputs = self._inputs(windows)
+        counts = ((inputs["input_ids"] == self._audio_id) & (inputs["attention_mask"] == 1)).sum(1).tolist()
+        return counts, {name: values for name, values in inputs.items() if name not in _TEXT}
 
     @torch.inference_mode()
     def _encode(self, windows: list[np.ndarray], first: int) -> Tensor:
@@ -101,7 +116,10 @@ class HuggingFace(AudioTokenLLM):
 
     def _process(self, text: list[str], windows: list[np.ndarray]) -> BatchFeature:
         """What the processor makes of texts with one placeholder each."""
-        return self._processor(text=text, audio=windows, sampling_rate=self.sampling_rate, return_tensors="pt")
+        padded = {"text_kwargs": {"padding": True}}  # windows of several lengths
+        return self._processor(
+            text=text, audio=windows, sampling_rate=self.sampling_rate, return_tensors="pt", **padded
+        )
 
     def _count(self, window: np.ndarray) -> int:
         return int((self._inputs([window])["input_ids"] == self._audio_id).sum())
@@ -142,16 +160,12 @@ class HuggingFace(AudioTokenLLM):
                 return chat
         raise ValueError(f"{self.name}: the chat template does not place one {token!r} and the question")
 
-    def _split(self, chat: str) -> tuple[list[int], list[int]]:
-        """Token ids around the placeholder."""
-        ids = self._tokenizer(chat)["input_ids"]
-        place = ids.index(self._audio_id)
-        return ids[:place], ids[place + 1 :]
-
-    def _measure_prompt(self) -> tuple[list[int], list[int]]:
+    @cached_property
+    def _around(self) -> tuple[list[int], list[int]]:
         """What the processor itself puts right before and right behind the audio tokens."""
         chat = self._chat("?")
-        before, after = self._split(chat)
+        plain = super().around_audio(chat)
+        before, after = list(plain.before), list(plain.after)
         second = np.zeros(self.sampling_rate, dtype=np.float32)
         ids = self._process([chat], [second])["input_ids"][0].tolist()
         places = [place for place, token in enumerate(ids) if token == self._audio_id]

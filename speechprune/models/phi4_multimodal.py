@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Self
+from typing import Any, Self
 
 from torch import Tensor, nn
 
@@ -12,6 +12,11 @@ from speechprune.models.huggingface import HuggingFace
 from speechprune.models.loading import Placement
 from speechprune.models.reading_llm import linear
 
+# What the decoder is given beside the ids.
+_FEATURES = (
+    *("image_pixel_values", "image_sizes", "image_attention_mask"),
+    *("audio_input_features", "audio_embed_sizes", "audio_attention_mask"),
+)
 LORA = "speech-lora"  # folder of the adapter that the published checkpoint uses for audio
 
 
@@ -34,6 +39,11 @@ class Phi4Multimodal(HuggingFace):
         llm._model.set_adapter("speech")
         llm._model.eval()
         return llm
+
+    def entering(self, arguments: dict[str, Any]) -> Tensor:
+        decoder, ids = self._decoder, arguments.pop("input_ids")
+        features = {name: arguments.pop(name, None) for name in _FEATURES}
+        return decoder.embed_tokens_extend(ids, decoder.embed_tokens(ids), **features)
 
     def _config_audio_id(self) -> int:
         return self._model.config.audio_config.audio_token_id

@@ -17,6 +17,10 @@ class Qwen2_5Omni(HuggingFace):  # noqa: N801 (the model's name)
     )
     model_types = tuple(classes)
 
+    @property
+    def taken_seconds(self) -> float:
+        return self._processor.feature_extractor.n_samples / self.sampling_rate
+
     def _process(self, text: list[str], windows: list[np.ndarray]) -> BatchFeature:
         # A hop of silence more: the last frame reaches behind the audio, and hears it in five minutes of padding, too.
         hop = self._processor.feature_extractor.hop_length
@@ -24,6 +28,7 @@ class Qwen2_5Omni(HuggingFace):  # noqa: N801 (the model's name)
         return self._processor(
             text=text,
             audio=windows,
+            text_kwargs={"padding": True},
             audio_kwargs={"max_length": length},
             sampling_rate=self.sampling_rate,
             return_tensors="pt",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -51,6 +52,10 @@ class Qwen2Audio(AudioTokenLLM):
         published = not (folder.path / "processor_config.json").exists()
         return [need for need in needs if not (published and need is CHAT_TEMPLATE)]
 
+    @property
+    def taken_seconds(self) -> float:
+        return self.window_seconds
+
     @classmethod
     def load(cls, folder: ModelFolder, placement: Placement) -> Qwen2Audio:
         model = load_weights(Qwen2AudioForConditionalGeneration, folder, placement)
@@ -67,19 +72,37 @@ class Qwen2Audio(AudioTokenLLM):
     def _encode_telling(self, windows: list[np.ndarray], first: int) -> tuple[Tensor, dict[str, Tensor]]:
         with watched_attention(self._encoder.layers[-1].self_attn) as received:
             states = self._encode(windows, first)
-        pairs = [row[: len(row) // 2 * 2].unflatten(0, (-1, 2)).mean(1) for row in received]  # pooled as the states are
-        return states, {"encoder_attention": torch.cat(pairs)}
+        return states, {"encoder_attention": _pooled(received)}
 
-    def _encode(self, windows: list[np.ndarray], first: int) -> Tensor:
-        """States (N, E) float32 of at most one full window each, as the stock forward makes them."""
-        features = self._processor.feature_extractor(
+    @contextmanager
+    def overhearing(self, needs: Sequence[str]) -> Iterator[Callable[[], dict[str, Tensor]]]:
+        if "encoder_attention" not in needs:
+            yield dict
+            return
+        with watched_attention(self._encoder.layers[-1].self_attn) as received:
+
+            def told() -> dict[str, Tensor]:
+                rows, received[:] = list(received), []
+                return {"encoder_attention": _pooled(rows)}
+
+            yield told
+
+    def features(self, windows: list[np.ndarray]) -> tuple[list[int], dict[str, Tensor]]:
+        found = self._processor.feature_extractor(
             windows,
             sampling_rate=self.sampling_rate,
             padding="max_length",
             return_attention_mask=True,
             return_tensors="pt",
-        ).to(self.device)
-        lengths, tokens = self._lengths(features["attention_mask"].sum(-1))
+        )
+        mask = found["attention_mask"]
+        counts = self._lengths(mask.sum(-1))[1].tolist()
+        return counts, {"input_features": found["input_features"], "feature_attention_mask": mask}
+
+    def _encode(self, windows: list[np.ndarray], first: int) -> Tensor:
+        """States (N, E) float32 of at most one full window each, as the stock forward makes them."""
+        features = {name: values.to(self.device) for name, values in self.features(windows)[1].items()}
+        lengths, tokens = self._lengths(features["feature_attention_mask"].sum(-1))
         places = torch.arange(self._encoder.config.max_source_positions, device=self.device)
         mask = create_bidirectional_mask(
             config=self._encoder.config,
@@ -88,3 +111,8 @@ class Qwen2Audio(AudioTokenLLM):
         )
         states = self._encoder(features["input_features"], attention_mask=mask).last_hidden_state.to(self.device)
         return states[torch.arange(states.shape[1], device=self.device) < tokens[:, None]].float()
+
+
+def _pooled(rows: Sequence[Tensor]) -> Tensor:
+    """(N,) of the frames of several windows, pooled as the states are."""
+    return torch.cat([row[: len(row) // 2 * 2].unflatten(0, (-1, 2)).mean(1) for row in rows])

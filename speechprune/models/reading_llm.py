@@ -24,7 +24,7 @@ class ReadingLLM(SpeechLLM):
     def __init__(self, folder: ModelFolder, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase):
         self.name = folder.name
         self._folder = folder
-        self._model = model.eval()
+        self._model = model
         self._tokenizer = tokenizer
         self._decoder = model.get_decoder()
         self._text_config = model.config.get_text_config(decoder=True)

@@ -48,15 +48,18 @@ class Voxtral(HuggingFace):
             )
         return Prompt(tuple(ids[: places[0]]), tuple(ids[places[-1] + 1 :]))
 
+    def around_audio(self, text: str) -> Prompt:
+        raise ValueError(
+            f"{self.name}: Mistral's tokenizer makes prompts of conversations, not of texts; the processor's "
+            "apply_chat_template takes recordings of any length"
+        )
+
     @cached_property
     def _silence(self) -> str:
         """A second of silence as a base64 wav file: the tokenizer insists on an audio for every placeholder."""
         file = io.BytesIO()
         soundfile.write(file, np.zeros(self.sampling_rate), self.sampling_rate, format="WAV")
         return base64.b64encode(file.getvalue()).decode()
-
-    def _measure_prompt(self) -> tuple[list[int], list[int]]:
-        return [], []
 
     def _inputs(self, windows: list[np.ndarray]) -> BatchFeature:
         config = self._model.config.audio_config

@@ -8,10 +8,11 @@
         test:
           title: SPIRAL               # as tables call the set
           hard: test_h                # the set that the paper has of the questions that Original answers wrongly
-          size: {recordings: 1012, questions: 1012, seconds: 87.89}  # seconds: of a recording, mean
+          size: {questions: 1012}     # recordings and mean seconds: here, or as quality has them
           deviations: [Why what we do differs.]
           accuracy:                   # percent as printed: {model: {system: figure or {rate: figure}}}
             Qwen2-Audio: {original: "60.38", speechprune: {0.2: "89.23"}}
+          quality: {recordings: "1,012", seconds: "87.89", wer: "0.0389", utmos: "3.91"}  # of its speech, as printed
 
 All keys are optional, as the file is. The recipe itself is not imported. Nothing here is measured, or ours.
 """
@@ -50,12 +51,14 @@ class PublishedSet:
         hard: the same on the questions that Original answers wrongly.
         size: how much there is, for plans; None where that is not printed.
         deviations: why figures may differ, a sentence each.
+        quality: of its speech: number of ``recordings``, their mean ``seconds``, ``wer`` and ``utmos``, as printed.
     """
 
     title: str | None
     source: str
     accuracy: dict[str, Figures]
     hard: dict[str, Figures]
+    quality: dict[str, str]
     size: Size | None = None
     deviations: tuple[str, ...] = ()
 
@@ -67,6 +70,17 @@ def published(corpus: str | None, name: str) -> PublishedSet | None:
         ValueError: the corpus' file is not as it should be.
     """
     return _sets(corpus).get(name) if corpus and re.fullmatch(r"[A-Za-z0-9_-]+", corpus) else None
+
+
+def published_qualities() -> list[PublishedSet]:
+    """The sets of all recipes whose speech's quality is printed.
+
+    Raises:
+        ValueError: a corpus' file is not as it should be.
+    """
+    folder = Path(str(resources.files("speechprune.recipes")))
+    sets = [found for path in sorted(folder.glob("*.yaml")) for found in _sets(path.stem).values()]
+    return [found for found in sets if found.quality]
 
 
 def set_title(document: dict) -> str:
@@ -108,13 +122,30 @@ def _sets(corpus: str) -> dict[str, PublishedSet]:
                 source=content.get("source", path.name),
                 accuracy=figures[name],
                 hard=figures[about["hard"]] if "hard" in about else {},
-                size=Size(**about["size"]) if "size" in about else None,
+                size=_size(about),
                 deviations=tuple(about.get("deviations", ())),
+                quality=_texts(about.get("quality", {})),
             )
             for name, about in sets.items()
         }
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: 'published' is not as speechprune/scoring/published.py says: {error}") from error
+
+
+def _texts(printed: dict) -> dict[str, str]:
+    for name, figure in printed.items():
+        if not isinstance(figure, str):
+            raise ValueError(f"quality: {name}: {shown(figure)}, expected the figure in quotes, digit for digit")
+    return printed
+
+
+def _size(about: dict) -> Size | None:
+    if "size" not in about:
+        return None
+    printed = about.get("quality", {})
+    numbers = {name: float(printed[name].replace(",", "")) for name in ("recordings", "seconds") if name in printed}
+    numbers |= about["size"]
+    return Size(int(numbers["recordings"]), int(numbers["questions"]), float(numbers["seconds"]))
 
 
 def _by_model(models: dict) -> dict[str, Figures]:

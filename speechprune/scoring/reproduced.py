@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from speechprune.common.intervals import wilson
 from speechprune.scoring.blocks import Block, Notes, Section, Table, Text
 from speechprune.scoring.cells import percent, percent_range, rate_text
 from speechprune.scoring.published import family, published, set_title
-from speechprune.scoring.stats import wilson
 from speechprune.scoring.titles import has_letters, title
 
 HEADER = ("Set", "Model", "System", "PR", "n", "Ours %", "Printed %", "95 % around it", "Reproduced")

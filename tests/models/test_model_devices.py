@@ -11,9 +11,11 @@ import torch
 from helpers.tiny import make_tiny_qwen2_audio
 from helpers.tiny_families import make_tiny
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
-from speechprune import SpeechLLM
+from speechprune import SpeechLLM, SpeechPrune
+from speechprune.integrations.hooks import Shortened
+from speechprune.integrations.selecting import Batch, Chooser
 
 HERE, THERE = torch.device("cuda:0"), torch.device("cuda:1")
 
@@ -48,3 +50,21 @@ def test_what_leaves_the_model(spread, monkeypatch):
     layer = spread.first_layer
     assert layer.q_weight.device == layer.k_weight.device == HERE
     assert layer.q_bias is None or layer.q_bias.device == layer.k_bias.device == HERE
+
+
+def test_pruned_around_a_stock_model(spread):
+    """The pruner works on the model's device; the decoder's tensors stay where they are."""
+    width = spread._text_config.hidden_size
+    with unset_fake_temporarily():  # indices have values
+        ids = torch.tensor([[1, *[spread.audio_id] * 5, 2]])
+        batch = Batch(ids, torch.ones_like(ids, dtype=torch.bool), ids == spread.audio_id, torch.empty(0))
+        assert (batch.rows, [len(places) for places in batch.places]) == ([0], [5])
+        short = Shortened.of(torch.tensor([[True, False, False, False, True, True, True]]))
+    vars(batch)["embeds"] = torch.empty(1, 7, width, device=THERE)
+    inputs = Chooser(spread, SpeechPrune(), 2, "Who?", 0)._inputs(batch, {})
+    assert inputs.S.shape == (1, 5, width) and inputs.T.shape[1] == len("Who?")
+    assert inputs.S.device == inputs.T.device == inputs.lengths.device == inputs.first_layer.q_weight.device == HERE
+    read = short.take(batch.embeds)
+    assert (read.device, tuple(read.shape)) == (THERE, (1, 4, width))
+    back = short.put_back(torch.empty(1, 4, width, device=THERE))
+    assert (back.device, tuple(back.shape)) == (THERE, (1, 7, width))

@@ -6,14 +6,21 @@ import pytest
 import torch
 from helpers.speech import CHOICES, QUESTION, RATE, noise
 from helpers.tiny_families import FAMILIES, make_tiny
+from torch.nn.utils.rnn import pad_sequence
 
+import speechprune
 from speechprune import SpeechLLM
 from speechprune.common.registry import subclasses
 from speechprune.models.huggingface import HuggingFace
 from speechprune.prompts import format_question
 
+TEXT = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"}  # of what a processor makes
 # Stock models that hear long audio in windows that 30 s are a whole number of, too.
 WINDOWED = ("audioflamingo3", "gemma4_unified", "glmasr", "musicflamingo", "qwen2_5_omni_thinker")
+MARKS = (  # around audio, in one family or another
+    *("<|audio_bos|>", "<|audio_eos|>", "<|sound_bos|>", "<|sound_eos|>", "<|begin_of_audio|>", "<|end_of_audio|>"),
+    *("<|audio_start|>", "<|audio_end|>", "<boa>", "<eoa>", "[BEGIN_AUDIO]"),
+)
 
 
 @pytest.fixture(scope="module", params=sorted(FAMILIES))
@@ -114,6 +121,25 @@ def test_cloze_is_what_the_stock_model_makes_of_every_answer(llm):
         torch.testing.assert_close(torch.tensor(found), expected, atol=5e-4, rtol=0)
 
 
+@torch.no_grad()
+def test_a_transcript_stands_where_the_audio_would(llm):
+    """Without the audio's own marks; and it is read as the stock model reads text."""
+    prompt, text = llm.prompt(QUESTION, CHOICES), "Anna has a red bag."
+    found, count = llm.with_text(prompt, text)
+    before, after, _ = FAMILIES[family(llm)].snapshot
+    for mark in MARKS:
+        before, after = before.removesuffix(mark), after.removeprefix(mark)
+    shown = llm._tokenizer.decode([*found.before, *found.after])
+    space, end = " " * (not before[-1:].isspace() and before[-1:] != ">"), "\n" * (after[:1] not in "\n<")
+    assert shown == f"{before}{space}{text}{end}{after}"
+    assert llm._tokenizer.decode(found.before[-count:]) == f"{space}{text}{end}"
+    ids = torch.tensor([[*found.before, *found.after]])
+    nothing = read(llm, 1)[:0]
+    ours = llm.choice_logprobs([nothing], [found], 4)[0]
+    stock = stock_logprobs(llm, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+    torch.testing.assert_close(ours, stock, atol=1e-4, rtol=0)
+
+
 def test_long_recordings_as_the_stock_model_reads_them(llm):
     if family(llm) not in WINDOWED:
         pytest.skip("the stock model encodes, or scales, across the ends of 30 s windows, or stops at the first")
@@ -150,6 +176,36 @@ def test_batch_equals_single_and_pruned_decoding_runs(llm):
     same = llm.choice_logprobs([audio[0]] * 3, prompts, 2)  # read once
     apart = llm.choice_logprobs([audio[0].clone() for _ in prompts], prompts, 2)
     torch.testing.assert_close(same, apart, atol=1e-4, rtol=0)
+
+
+def test_pruned_around_the_stock_model_is_our_own_decoding(llm):
+    """Two rows, padded on the left, of which each has its own query: the same tokens kept, logits and replies."""
+    queries, keep = [QUESTION, "Why so loud?"], 9
+    recordings = [noise(FAMILIES[family(llm)].exact_seconds[0], seed) for seed in (3, 4)]
+    rows = [stock_inputs(llm, *row) for row in zip(recordings, [CHOICES, None], strict=True)]
+    prompts = [llm.prompt(QUESTION, choices) for choices in (CHOICES, None)]
+    inputs = {name: torch.cat([row[name] for row in rows]) for name in rows[0] if name not in TEXT}
+    for name in TEXT & rows[0].keys():
+        inputs[name] = pad_sequence([row[name][0] for row in rows], batch_first=True, padding_side="left")
+    with speechprune.pruned(llm._model, llm._processor, keep=keep, query=queries) as seen, torch.no_grad():
+        logits = llm._model(**inputs).logits[:, -1]
+        ids = llm._model.generate(**inputs, max_new_tokens=5, do_sample=False)[:, inputs["input_ids"].shape[1] :]
+    if family(llm) == "granite_speech":
+        llm._model.enable_adapters()
+    heard = [llm.project(llm.encode(samples)) for samples in recordings]
+    options = {"frame_rate": llm.frame_rate, "window": llm.window, "first_layer": llm.first_layer}
+    own = [
+        speechprune.SpeechPrune()(S, llm.embed_text(query), keep=keep, **options)
+        for S, query in zip(heard, queries, strict=True)
+    ]
+    assert [kept.tolist() for kept in seen.kept] == [kept.tolist() for kept in own]
+    read = [S[kept] for S, kept in zip(heard, own, strict=True)]
+    letters = llm._tokenizer.convert_tokens_to_ids(list("ABCD"))
+    torch.testing.assert_close(
+        logits.log_softmax(-1)[:, letters], llm.choice_logprobs(read, prompts, 4), atol=1e-4, rtol=0
+    )
+    replies = [llm._tokenizer.decode(row, skip_special_tokens=True).strip() for row in ids]
+    assert replies == llm.generate(read, prompts, 5)
 
 
 def test_positions(llm, make):

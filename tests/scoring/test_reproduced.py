@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from helpers.documents import document, system
 
+from speechprune.common.intervals import wilson
 from speechprune.scoring.reproduced import HEADER, reproduced_section
 from speechprune.scoring.results import comparison_markdown
-from speechprune.scoring.stats import wilson
 
 QWEN = "Qwen/Qwen2-Audio-7B-Instruct"
 SPIRAL = {"corpus": "spiral", "set": "test", "model": QWEN, "questions": 1012}

@@ -142,7 +142,7 @@ def test_a_dry_run_plans_and_touches_nothing(paper, flag):
         ("spiral", "test", "paper.yaml", "../spiral/data"),
         ("dream_tts", "test_60s", "qwen2_audio.yaml", "../dream_tts/data"),
     ]
-    assert {(call[1], call[call.index("--model") + 1]) for call in paper.calls()} == {("plan", "org/Qwen2")}
+    assert {(call[1], call[call.index("--model") + 1]) for call in paper.calls()} == {("forecast", "org/Qwen2")}
     assert sorted(paper.top.rglob("*")) == before
 
 

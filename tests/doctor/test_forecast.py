@@ -1,4 +1,4 @@
-"""``speechprune plan``: what an experiment will take, counted from its configuration and the size of the corpus."""
+"""``speechprune forecast``: what an experiment will take, counted from its configuration and the size of the corpus."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from speechprune.cli import main
 from speechprune.costs.count import true_costs
 from speechprune.costs.published_configs import qwen2_audio_7b
 from speechprune.data.cuts import write_cuts
-from speechprune.doctor.plan import PAPER_SPEED
+from speechprune.doctor.forecast import PAPER_SPEED
 from speechprune.scoring.published import published
 
 TABLE_ONE = ROOT / "egs/paper/conf/paper.yaml"
 
 
 def call(*words: object) -> str:
-    result = CliRunner().invoke(main, ["plan", *map(str, words)])
+    result = CliRunner().invoke(main, ["forecast", *map(str, words)])
     assert result.exit_code == 0, result.output
     return result.stdout
 
@@ -79,6 +79,6 @@ def test_what_cannot_be_planned_is_one_line(model, tmp_path, monkeypatch):
         (("spiral", "test", "--measured", "gpu.json"), "gpu.json: no prefill was measured"),
         (("spiral", "test", "--model", "./gone"), "no model folder"),
     ):
-        result = CliRunner().invoke(main, ["plan", *words, "--config", str(TABLE_ONE)])
+        result = CliRunner().invoke(main, ["forecast", *words, "--config", str(TABLE_ONE)])
         assert (result.exit_code, result.stdout) == (1, "")
         assert message in result.stderr

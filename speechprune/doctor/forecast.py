@@ -1,4 +1,4 @@
-"""What an experiment will take, before anything is fetched, made or loaded: the body of ``speechprune plan``."""
+"""What an experiment will take, before anything is fetched, made or loaded: the body of ``speechprune forecast``."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Row:
     flop: int
 
 
-def plan(model: str, config: Path, corpus: str, name: str, data: Path, speed: float, source: str) -> dict:
+def forecast(model: str, config: Path, corpus: str, name: str, data: Path, speed: float, source: str) -> dict:
     """Count what stages 2 and 3 will do.
 
     Args:
@@ -123,7 +123,7 @@ def measured_speed(file: Path) -> tuple[float, str]:
     return flop / last["time"]["median_seconds"], f"measured on {content['machine']['gpu']}, {file}"
 
 
-def format_plan(found: dict) -> str:
+def format_forecast(found: dict) -> str:
     """Markdown: a table of the systems, and what all of it takes."""
     rows = [
         [

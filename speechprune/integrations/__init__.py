@@ -1,0 +1,1 @@
+"""Pruned audio inside other programs: around stock models of transformers, in lmms-eval, for vLLM."""
