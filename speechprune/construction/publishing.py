@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -21,29 +20,13 @@ from speechprune.common.files import Problem, atomic_write, json_line, read_json
 from speechprune.common.registry import lookup
 from speechprune.construction.benchmark_card import write_card
 from speechprune.construction.checking import Sample, read_samples
+from speechprune.construction.layout import HARD, NAMED, annotation, check_name
 from speechprune.construction.plan import TEST
 from speechprune.construction.sheet import write_sheet
 from speechprune.construction.speaking import SPOKEN
-from speechprune.data.corpora import corpora
 from speechprune.data.cuts import read_cuts
 from speechprune.prompts import LETTERS
 from speechprune.tts import engines
-
-NAMED = "benchmark.json"  # says the corpus' name
-HARD = "data_h.jsonl"
-
-
-def annotation(split: str) -> str:
-    """The file of a split's rows."""
-    return "data.jsonl" if split == TEST else f"data_{split}.jsonl"
-
-
-def check_name(name: str) -> None:
-    """ValueError unless ``name`` can be a corpus' and is none's that there is, since tables go by it."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-        raise ValueError(f"--name {name!r}: use letters, digits, _ and -, such as my_lectures")
-    if name.lower() in corpora():
-        raise ValueError(f"--name {name}: a corpus of that name has a recipe already, and figures; choose another")
 
 
 def publish(

@@ -6,15 +6,16 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
-
-from lhotse import MonoCut
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from speechprune.asr.kept import Transcript, read_transcripts
 from speechprune.asr.stage import reference_of
 from speechprune.common.errors import explain
 from speechprune.common.files import shown
 from speechprune.decoding.rows import plain
+
+if TYPE_CHECKING:  # `make gpu` answers without Lhotse
+    from lhotse import MonoCut
 
 NAME = "transcripts.jsonl"  # of a dump's folder, unless a configuration names another file
 TITLES = {"asr": "Cascade (ASR)", "reference": "Reference transcript"}  # {source: title}
