@@ -19,7 +19,7 @@ from speechprune.cli.base import (
     with_urls,
 )
 from speechprune.common.defaults import ASR, PRUNER, QUERY, RATE, SEED, TEXT_TOKENS
-from speechprune.decoding.modes import WAYS
+from speechprune.decoding.modes import MODES, WAYS
 
 if TYPE_CHECKING:
     from speechprune.models import SpeechLLM
@@ -223,7 +223,7 @@ def describe(cuts: Path, picture: Path | None) -> None:
 @click.argument("target", metavar="DUMP|OUT.jsonl|EXP", type=PATH)
 @click.option("--config", type=PATH, help="As for decode, which needs it.")
 @click.option("--permute", type=click.Choice(["none", "cyclic"]), help="As for decode.")
-@click.option("--mode", type=click.Choice(["logprob", "generate", "cloze"]), help="As for decode.")
+@click.option("--mode", type=click.Choice(MODES), help="As for decode.")
 @click.option("--asr", default=ASR, show_default=True, help="As for transcribe.")
 def progress(
     stage: str, source: Path, target: Path, config: Path | None, permute: str | None, mode: str | None, asr: str
