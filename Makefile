@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env demo docs test lint clean
+.PHONY: help env demo docs test gpu lint clean
 
 VENV := .venv
 STAMP := $(VENV)/installed
@@ -42,6 +42,9 @@ docs: env ## the site into site/, strictly: pages, Python, gallery, and the page
 
 test: env lint ## all checks; PYTEST_ARGS="-k shell" for some of the tests
 	OMP_NUM_THREADS=1 pytest -n auto --dist loadfile $(PYTEST_ARGS)
+
+gpu: ## what only a GPU can tell, in ten minutes: needs torch and transformers alone, of .venv or of python3
+	python3 -m speechprune.bench.gpu --page docs/performance.md --json docs/gpu.json
 
 lint: env ## ruff, shellcheck, hadolint, the house (who imports whom) and the types
 	ruff check

@@ -12,6 +12,8 @@ declare +x \
   corpus="" \
   corpus_dir="" \
   tts="" \
+  voices="" \
+  level="" \
   aligner="" \
   sets=test \
   model=mini \
@@ -37,7 +39,7 @@ settle() {
     embedding=$([[ $cmd == local ]] && echo true || echo false)
   fi
   # Options of the corpus, given only if set.
-  corpus_options=(${tts:+--tts "$tts"} ${aligner:+--aligner "$aligner"})
+  corpus_options=(${tts:+--tts "$tts"} ${voices:+--voices "$voices"} ${level:+--level "$level"} ${aligner:+--aligner "$aligner"})
   model_name=$(name_of "$model")
 }
 
@@ -61,6 +63,8 @@ show_own_options() {
     corpus "$corpus" "name of the corpus" \
     corpus-dir "$corpus_dir" "folder of the raw corpus; one that you have is only read" \
     tts "$tts" "engine that speaks the transcripts of a corpus without recordings, such as espeak" \
+    voices "$voices" "with --tts: file of the voices that may speak, one a line" \
+    level "$level" "with --tts: RMS of every sentence, in dB below full scale" \
     aligner "$aligner" "CTC model that finds the sentences in recordings; without it they are estimated" \
     sets "$sets" "sets to prepare, decode and score, separated by commas" \
     model "$model" "name or folder of a model" \
@@ -97,7 +101,7 @@ fi
 
 if wanted 1; then
   log "Stage 1: prepare: $corpus_dir -> data/$(braces "$prepared_sets")"
-  tied speechprune prepare "$corpus" "$corpus_dir" data --sets "$prepared_sets" "${corpus_options[@]}"
+  tied speechprune prepare "$corpus" "$corpus_dir" data --sets "$prepared_sets" --nj "$nj" "${corpus_options[@]}"
 fi
 
 if [[ $train == true ]] && ((stage <= 2 && stop_stage >= 2)); then

@@ -30,8 +30,7 @@ from speechprune.common.files import Problem, shown
 from speechprune.common.names import file_name
 from speechprune.common.reading import read_json
 from speechprune.data.building import Item, build_cuts, split_subset
-from speechprune.tts import get_engine
-from speechprune.tts.transcripts import resynthesise
+from speechprune.tts.transcripts import Synthesis
 
 SETS = ("test", "dev", "train")
 DIALOGUES = {"train": (3869, 6116), "dev": (1288, 2040), "test": (1287, 2041)}  # published, with questions
@@ -73,7 +72,13 @@ def download_dream_tts(target_dir: Path, sets: Sequence[str] = ("test",), nj: in
 
 
 def prepare_dream_tts(
-    corpus_dir: Path, output_dir: Path, sets: Sequence[str] = ("test",), tts: str | None = None
+    corpus_dir: Path,
+    output_dir: Path,
+    sets: Sequence[str] = ("test",),
+    tts: str | None = None,
+    voices: str | Path | None = None,
+    level: float | None = None,
+    nj: int | None = None,
 ) -> dict[str, CutSet]:
     """Turn DREAM-TTS into validated cuts.
 
@@ -82,16 +87,20 @@ def prepare_dream_tts(
         output_dir: gets ``<set>/cuts.jsonl.gz`` and ``<set>/wav/``.
         sets: of test, dev, train, and each with ``_60s``; AudioBench has test alone.
         tts: an engine that speaks DREAM's dialogues; parquet files are not used then.
+        voices, level: with ``tts``: a file of the voices that may speak; RMS of every sentence, dB below full scale.
+        nj: processes that share the dialogues to be spoken; None: no other process.
     Returns:
         {set: CutSet}. Rows that cannot be used are left out, logged and listed in ``<set>/problems.txt``.
     Raises:
-        ValueError: an unknown set or engine, or not one usable row. FileNotFoundError: the set's files are not there.
+        ValueError: an unknown set, engine or voice, or not one usable row.
+        FileNotFoundError: the set's files are not there.
     """
     corpus_dir, output_dir = Path(corpus_dir), Path(output_dir)
     prepared: dict[str, CutSet] = {}
+    synthesis = Synthesis.read(tts, voices, level)
     for whole, wanted in split_subset(sets, SETS, LONG, "dream_tts").items():
         problems: list[Problem] = []
-        if tts is None:
+        if synthesis is None:
             files = find_parquet(corpus_dir)
             if not files or whole != "test":
                 reason = f"no parquet files in {corpus_dir}" if not files else f"AudioBench has no set {whole}"
@@ -100,8 +109,8 @@ def prepare_dream_tts(
             _check(clips, problems)
             prepared |= build_sets("dream_tts", clips, wanted, output_dir, problems)
             continue
-        items = _items(corpus_dir / f"{whole}.json", whole, output_dir / whole / "wav", tts, problems)
-        made = {whole: build_cuts(output_dir / whole, items, problems, corpus="dream_tts")}
+        items = _items(corpus_dir / f"{whole}.json", whole, output_dir / whole / "wav", synthesis, problems)
+        made = {whole: build_cuts(output_dir / whole, items, problems, corpus="dream_tts", nj=nj)}
         if whole + LONG in wanted:
             made[whole + LONG] = long_subset(made[whole], output_dir / (whole + LONG))
         prepared |= {name: made[name] for name in wanted}
@@ -120,13 +129,12 @@ def _check(clips: list, problems: list[Problem]) -> None:
         problems.append(Problem("parquet", "questions", str(found), f"{AUDIOBENCH_ROWS}, as published"))
 
 
-def _items(path: Path, name: str, wavs: Path, tts: str, problems: list[Problem]) -> Iterator[Item]:
+def _items(path: Path, name: str, wavs: Path, synthesis: Synthesis, problems: list[Problem]) -> Iterator[Item]:
     """One item per dialogue of a DREAM file: ``[["W: ..", ..], [{question, choice, answer}, ..], id]``."""
     if not path.is_file():
         there = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "no JSON at all"
         raise FileNotFoundError(f"no such file: {path} (the folder has: {there}); run stage 0, or choose other --sets")
     rows = read_json(path, list, "fetch it again")
-    speech = get_engine(tts).identity  # an unknown name is one error, not one a row
     asked_in_all = 0
     for number, row in enumerate(rows, start=1):
         where = f"{path.name}:{number}"
@@ -141,8 +149,8 @@ def _items(path: Path, name: str, wavs: Path, tts: str, problems: list[Problem])
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             problems.append(Problem(where, "dialogue", str(error), ""))
             continue
-        make = partial(_cut, recording, sentences, questions, tts, wavs / f"{file_name(recording)}.wav")
-        yield Item(recording, where, [turns, questions, speech], make)
+        make = partial(_cut, recording, sentences, questions, synthesis, wavs / f"{file_name(recording)}.wav")
+        yield Item(recording, where, [turns, questions, synthesis.identity], make)
     if (len(rows), asked_in_all) != DIALOGUES[name]:
         value = f"{len(rows)} dialogues with {asked_in_all} questions"
         problems.append(Problem(path.name, "rows", value, "{} with {}, as published".format(*DIALOGUES[name])))
@@ -179,11 +187,10 @@ def _gender(speaker: str) -> str | None:
     return None
 
 
-def _cut(name: str, sentences: list[Sentence], questions: list[dict], tts: str, wav: Path) -> MonoCut:
-    engine = get_engine(tts)
-    recording, said = resynthesise(name, sentences, engine, wav)
+def _cut(name: str, sentences: list[Sentence], questions: list[dict], synthesis: Synthesis, wav: Path) -> MonoCut:
+    recording, said = synthesis.speak(name, sentences, wav)
     custom = {
         "questions": [{"id": f"{name}-q{k}", **question} for k, question in enumerate(questions)],
-        "resynthesised": engine.name,
+        "resynthesised": synthesis.engine.name,
     }
     return MonoCut(name, 0.0, recording.duration, 0, list(said.values()), recording=recording, custom=custom)

@@ -7,22 +7,18 @@ it), recordings as ``wavs/<id>.wav`` from https://duke.box.com/v/spiral-dataset.
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from lhotse import CutSet, MonoCut
+from lhotse import CutSet
+from speechprune.recipes.spiral_cuts import Maker
+from speechprune.recipes.spiral_rows import read_rows
 
-from speechprune.alignment import Aligner, Sentence, get_aligner, supervise
+from speechprune.alignment import get_aligner
 from speechprune.common.download import download_file
-from speechprune.common.files import Problem, shown
-from speechprune.common.names import file_name
-from speechprune.data.building import Item, build_cuts, file_state, open_recording, path_inside, select_cuts, text_lines
-from speechprune.data.choices import answer_index, split_choices
-from speechprune.tts import get_engine
-from speechprune.tts.transcripts import resynthesise
+from speechprune.common.files import Problem
+from speechprune.data.building import build_cuts, select_cuts
+from speechprune.tts.transcripts import Synthesis
 
 SETS = ("test", "test_h")
 HARD = 401
@@ -75,6 +71,9 @@ def prepare_spiral(
     sets: Sequence[str] = ("test",),
     tts: str | None = None,
     aligner: str | None = None,
+    voices: str | Path | None = None,
+    level: float | None = None,
+    nj: int | None = None,
 ) -> dict[str, CutSet]:
     """Turn SPIRAL into validated cuts.
 
@@ -84,10 +83,13 @@ def prepare_spiral(
         sets: of test (all) and test_h (the hard ones, which carry ``hard`` in test too).
         tts: an engine that speaks the transcripts; recordings in ``wavs/`` are not used then.
         aligner: a CTC model, name or folder, that finds the sentences in the recordings; without it they are estimated.
+        voices, level: with ``tts``: a file of the voices that may speak; RMS of every sentence, dB below full scale.
+        nj: processes that share the recordings, unless a CTC model finds the sentences; None: no other process.
     Returns:
         {set: CutSet}. Rows that cannot be used are left out, logged and listed in ``test/problems.txt``.
     Raises:
-        ValueError: an unknown set or engine, or not one usable row. FileNotFoundError: no annotation or no recordings.
+        ValueError: an unknown set, engine or voice, or not one usable row.
+        FileNotFoundError: no annotation or no recordings.
     """
     corpus_dir, output_dir = Path(corpus_dir), Path(output_dir)
     for name in sets:
@@ -95,37 +97,20 @@ def prepare_spiral(
             raise ValueError(f"spiral has no set {name!r}; choose from: {', '.join(SETS)}")
     if tts is None and not (corpus_dir / "wavs").is_dir():
         raise FileNotFoundError(_WAVS.format(folder=corpus_dir / "wavs"))
-    if tts is not None:
-        get_engine(tts)  # an unknown name is one error, not one a row
+    synthesis = Synthesis.read(tts, voices, level)
     if absent := [name for name in _SHA256 if not (corpus_dir / name).is_file()]:
         raise FileNotFoundError(_ANNOTATION.format(absent=" and ".join(absent), folder=corpus_dir))
     problems: list[Problem] = []
-    hard = {row["metadata"]["id"] for _, row in _rows(corpus_dir / "data_h.jsonl", problems)}
-    rows = dict(_rows(corpus_dir / "data.jsonl", problems))
+    hard = {row["metadata"]["id"] for _, row in read_rows(corpus_dir / "data_h.jsonl", problems)}
+    rows = dict(read_rows(corpus_dir / "data.jsonl", problems))
     _check_counts({row["metadata"]["id"] for row in rows.values()}, hard, problems)
-    maker = _Maker(corpus_dir / "wavs", output_dir / "test" / "wav", hard, tts, get_aligner(aligner))
+    maker = Maker("test", corpus_dir / "wavs", output_dir / "test" / "wav", hard, synthesis, get_aligner(aligner))
     items = (maker.item(where, row) for where, row in rows.items())
-    prepared = {"test": build_cuts(output_dir / "test", items, problems, corpus="spiral")}
+    processes = None if aligner else nj  # one model, which several could not share
+    prepared = {"test": build_cuts(output_dir / "test", items, problems, corpus="spiral", nj=processes)}
     if "test_h" in sets:
         prepared["test_h"] = select_cuts(prepared["test"], output_dir / "test_h", lambda cut: cut.custom["hard"])
     return {name: prepared[name] for name in sets}
-
-
-def _rows(path: Path, problems: list[Problem]) -> Iterator[tuple[str, dict]]:
-    """(``file:line``, row) of each line that has a metadata.id; others are reported."""
-    for number, line in text_lines(path, problems):
-        where = f"{path.name}:{number}"
-        try:
-            row = json.loads(line)
-            name = row["metadata"]["id"]
-            if not isinstance(name, str):
-                raise TypeError(f"metadata.id is {name!r}")
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            if line.strip():
-                value = f"{type(error).__name__}: {error}"
-                problems.append(Problem(where, "row", value, "a JSON object with metadata.id"))
-        else:
-            yield where, row
 
 
 def _check_counts(found: set[str], hard: set[str], problems: list[Problem]) -> None:
@@ -151,118 +136,3 @@ def _check_counts(found: set[str], hard: set[str], problems: list[Problem]) -> N
 def _by_number(name: str) -> tuple[str, int]:
     kind, _, number = name.rpartition("_")
     return kind, int(number) if number.isdigit() else -1
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """A row, taken apart. ``key``: the numbers of the key sentence's sentences."""
-
-    name: str
-    sentences: list[Sentence]
-    key: range
-    question: str
-    choices: list[str]
-    answer: int
-    wav: str
-
-
-def _parse(row: dict) -> _Entry:
-    """ValueError says what in the row is odd."""
-    try:
-        combined, key = row["audio_data"]["combined"], row["audio_data"]["key_sentences"]
-        question, (wav,) = row["test_question"], combined["audio_files"]
-        texts, (first, after) = combined["sentences"], key["indices"]
-        turns = [(turn["speaker"], "".join(turn["text"])) for turn in row["transcript"]]
-        genders = {speaker: _gender(prompt) for speaker, prompt in combined["prompts_used"].items()}
-        sentences = [Sentence(t, s, genders.get(s)) for t, s in zip(texts, _speakers(texts, turns), strict=True)]
-        _, choices = split_choices("\n".join(question["choices"]))
-        if len(choices) != len(question["choices"]):
-            raise ValueError(f"choices {shown(question['choices'])}: expected one letter each, in order")
-        answer = answer_index(question["correct_answer"], choices)
-        if not 0 <= first < after <= len(sentences):
-            raise ValueError(f"indices {key['indices']} of the key sentence, expected a range in 0 to {len(sentences)}")
-        said, wanted = _words(" ".join(texts[first:after])), _words(key["text"])
-        if not wanted or len(said & wanted) < 0.6 * len(wanted):
-            raise ValueError(f"sentences {first} to {after - 1} are not the key sentence {shown(key['text'])!r}")
-        return _Entry(row["metadata"]["id"], sentences, range(first, after), question["question"], choices, answer, wav)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"the row is not as SPIRAL writes it: {type(error).__name__}: {error}") from error
-
-
-def _gender(prompt: str) -> str | None:
-    """The sex of the LibriTTS-R speaker whose voice was cloned: ``.../8051_F.wav``."""
-    found = re.search(r"_([FM])\.wav$", prompt)
-    return found[1] if found else None
-
-
-def _speakers(sentences: Sequence[str], turns: Sequence[tuple[str, str]]) -> list[str]:
-    """Who says each sentence: turns and sentences are the same text, cut in two ways."""
-    owners = [speaker for speaker, text in turns for _ in _squeezed(text)]
-    if "".join(map(_squeezed, sentences)) != "".join(_squeezed(text) for _, text in turns):
-        raise ValueError("the sentences of combined differ from the transcript's")
-    speakers, at = [], 0
-    for sentence in sentences:
-        if not _squeezed(sentence):
-            raise ValueError("an empty sentence in combined")
-        speakers.append(owners[at])
-        at += len(_squeezed(sentence))
-    return speakers
-
-
-def _squeezed(text: str) -> str:
-    return "".join(text.split())
-
-
-def _words(text: str) -> set[str]:
-    return set(re.findall(r"\w+", text.lower()))
-
-
-@dataclass(frozen=True)
-class _Maker:
-    """Makes cuts of rows, from recordings or with a synthesiser."""
-
-    wavs: Path
-    spoken: Path
-    hard: set[str]
-    tts: str | None
-    aligner: Aligner
-
-    def item(self, where: str, row: dict) -> Item:
-        name = row["metadata"]["id"]
-        hard = name in self.hard
-        audio = get_engine(self.tts).identity if self.tts else [self.aligner.method, self._state(row)]
-        return Item(f"test-{name}", where, [row, hard, audio], lambda: self.make(row, hard))
-
-    def _state(self, row: dict) -> list | None:
-        try:
-            return file_state(path_inside(self.wavs, row["audio_data"]["combined"]["audio_files"][0]))
-        except (ValueError, OSError, LookupError, TypeError):
-            return None  # make says what is wrong
-
-    def make(self, row: dict, hard: bool) -> MonoCut:
-        entry, name = _parse(row), f"test-{row['metadata']['id']}"
-        if self.tts:
-            engine = get_engine(self.tts)
-            method, spoken = f"synthesis ({engine.name})", {"resynthesised": engine.name}
-            recording, said = resynthesise(name, entry.sentences, engine, self.spoken / f"{file_name(name)}.wav")
-        else:
-            method, spoken = self.aligner.method, {}
-            wav = path_inside(self.wavs, entry.wav)
-            recording = open_recording(wav, name)
-            timed = self.aligner.align(wav, [s.text for s in entry.sentences])
-            pairs = enumerate(zip(entry.sentences, timed, strict=True))
-            said = {k: supervise(name, k, sentence, span) for k, (sentence, span) in pairs}
-        key = [said[k] for k in entry.key if k in said]
-        start, end = key[0].start, key[-1].end
-        question = {
-            "id": f"{name}-q0",
-            "question": entry.question,
-            "choices": entry.choices,
-            "answer": entry.answer,
-            "evidence": [{"start": start, "duration": round(end - start, 4)}],
-            "evidence_method": method,
-        }
-        meta = row["metadata"]
-        custom = {"questions": [question], "scenario": meta.get("transcript_type"), "topic": meta.get("main_topic")}
-        custom |= {"subtopic": meta.get("subtopic"), "hard": hard} | spoken
-        return MonoCut(name, 0.0, recording.duration, 0, list(said.values()), recording=recording, custom=custom)

@@ -17,10 +17,12 @@ from helpers.shells import ENVIRONMENT, ROOT
 
 from speechprune.common.extras import EXTRAS, advice
 
+# Where a package is called otherwise.
 NAMES = {
     "kokoro_onnx": "kokoro-onnx",
+    "pyrate_limiter": "pyrate-limiter",
     "whisper_normalizer": "whisper-normalizer",
-}  # where a package is called otherwise
+}
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -20,66 +20,57 @@ from speechprune.pruners import FirstLayer, PruneInputs, SpeechPrune
 
 BATCHES = (1, 8, 32)
 WINDOWS = 8  # that the encoder reads at once
-NO_GPU = "no GPU: torch finds no CUDA device here, and a 7B prefill on a CPU would say nothing about one"
 ABOUT = (
     "The architecture of Qwen2-Audio-7B with random weights: pruning and prefill, from a recording's audio tokens to "
     "the logits of the last position, KV cache kept. The first row of a batch, Original, prunes nothing and encodes "
     "one window; the others encode and prune the whole recording. `ratio` is the first row's time by this one's, "
     "pruning included and the encoder left out, as in the paper; the limit is the ratio of the lengths. The paper's "
-    "are Table I's (batch 1, a Quadro RTX 6000)."
+    "are Table I's (batch 1, a Quadro RTX 6000). `pruning %` is of pruning and prefill together."
 )
 
 
-@torch.inference_mode()
-def measure_prefill(
-    config: Qwen2AudioConfig,
-    device: torch.device,
-    dtype: torch.dtype,
+def random_model(
+    config: Qwen2AudioConfig, device: torch.device, dtype: torch.dtype
+) -> Qwen2AudioForConditionalGeneration:
+    """A Qwen2-Audio of random weights, made where it will run."""
+    with torch.device(device):
+        return Qwen2AudioForConditionalGeneration._from_config(config, dtype=dtype).eval().requires_grad_(False)
+
+
+def prefill_rows(
+    model: Qwen2AudioForConditionalGeneration,
     batches: Sequence[int] = BATCHES,
     repeats: int = 7,
     seconds: float = SECONDS,
-) -> dict:
+) -> Iterator[dict]:
     """Time encoder, pruning and prefill for every batch size and rate.
 
     Args:
-        config: a Qwen2-Audio configuration.
-        device, dtype: of the model; pruners get float32, as from every adapter.
+        model: any Qwen2-Audio; pruners get float32, as from every adapter.
         batches: how many recordings at once.
         repeats: timed rounds, at least 2, after one other.
         seconds: of each recording.
-    Returns:
-        {device, dtype, recording_tokens, windows, rows}. A row is {batch, rate (None: Original), audio_tokens, tokens,
-        time (prune and prefill), pruning (None for Original), encoder (``Times`` all), encoder_share (of encoder,
-        pruning and prefill), ratio, ratio_with_encoder, limit, paper (None where Table I has no such row), peak_bytes
-        (None on a CPU)} or, where memory does not suffice, {batch, error}.
+    Yields:
+        {batch, rate (None: Original), audio_tokens, tokens, time (prune and prefill), pruning (None for Original),
+        encoder (``Times`` all), encoder_share (of encoder, pruning and prefill), pruning_share (of pruning and
+        prefill; None for Original), ratio, ratio_with_encoder, limit, paper (None where Table I has no such row),
+        peak_bytes (None on a CPU)} or, where memory does not suffice, {batch, error}.
     """
-    with torch.device(device):
-        model = Qwen2AudioForConditionalGeneration._from_config(config, dtype=dtype).eval().requires_grad_(False)
-    windows, available = recording(encoder_cost(config), 0, seconds)
-    rows = []
     for batch in batches:
         try:
-            rows += _Batch(model, batch, available, windows, device).measure(repeats)
+            yield from Requests(model, batch, seconds).measure(repeats)
         except torch.OutOfMemoryError:
-            rows.append({"batch": batch, "error": f"out of memory on {device}"})
+            yield {"batch": batch, "error": f"out of memory on {model.device}"}
             torch.cuda.empty_cache()
-    return {
-        "device": device.type,
-        "dtype": str(dtype).removeprefix("torch."),
-        "recording_tokens": available,
-        "windows": windows,
-        "rows": rows,
-    }
 
 
-class _Batch:
-    """Recordings of random tokens, and what is done with them."""
+class Requests:
+    """Questions about as many recordings of random tokens, and what is done with them."""
 
-    def __init__(
-        self, model: Qwen2AudioForConditionalGeneration, batch: int, available: int, windows: int, device: torch.device
-    ):
-        text, cost = model.config.text_config, encoder_cost(model.config)
-        self.model, self.batch, self.windows, self.window, self.device = model, batch, windows, cost.tokens, device
+    def __init__(self, model: Qwen2AudioForConditionalGeneration, batch: int, seconds: float):
+        text, cost, device = model.config.text_config, encoder_cost(model.config), model.device
+        self.windows, available = recording(cost, 0, seconds)
+        self.model, self.batch, self.window, self.device = model, batch, cost.tokens, device
         generator = torch.Generator(device).manual_seed(0)
 
         def noise(*shape: int) -> Tensor:
@@ -111,24 +102,39 @@ class _Batch:
         """(B, keep) int64."""
         return SpeechPrune().select(self.inputs, keep)
 
-    def prefill(self, kept: Tensor) -> None:
+    def prefill(self, kept: Tensor) -> Tensor:
+        """The logits at the last position, (B, 1, vocabulary)."""
         rows = torch.arange(self.batch, device=self.device)[:, None]
-        audio = self.inputs.S[rows, kept].to(self.model.dtype)
-        half = TEXT_TOKENS // 2
-        embedded = torch.cat([self.prompt[:, :half], audio, self.prompt[:, half:]], dim=1)
+        return self.read(self.inputs.S[rows, kept])
+
+    def read(self, audio: Tensor) -> Tensor:
+        """As ``prefill``, of audio tokens (B, K, D); every row has the first row's prompt where there are more rows."""
+        half, prompt = TEXT_TOKENS // 2, self.prompt
+        if len(audio) > len(prompt):
+            prompt = prompt[:1].expand(len(audio), -1, -1)
+        embedded = torch.cat([prompt[:, :half], audio.to(prompt.dtype), prompt[:, half:]], dim=1)
         states = self.model.get_decoder()(inputs_embeds=embedded, use_cache=True).last_hidden_state
-        self.model.get_output_embeddings()(states[:, -1:])
+        return self.model.get_output_embeddings()(states[:, -1:])
 
-    def original(self) -> None:
-        kept = torch.arange(self.window, device=self.device).expand(self.batch, -1)
-        self.prefill(kept)
+    def original(self) -> Tensor:
+        return self.prefill(torch.arange(self.window, device=self.device).expand(self.batch, -1))
 
+    def first_token(self, rate: float | None) -> Tensor:
+        """From the spectrograms to the first token of every answer, (B, 1); a rate of None is Original, one window."""
+        self.encode(1 if rate is None else self.windows)
+        logits = self.original() if rate is None else self._prune_and_prefill(self.budget(rate))
+        return logits.argmax(-1)
+
+    def budget(self, rate: float) -> int:
+        return max(1, round(self.window * (1 - rate)))
+
+    @torch.inference_mode()
     def measure(self, repeats: int) -> list[dict]:
-        budgets: dict[float | None, int] = {rate: max(1, round(self.window * (1 - rate))) for rate in RATES}
+        budgets: dict[float | None, int] = {rate: self.budget(rate) for rate in RATES}
         whole: dict[float | None, Callable[[], object]] = {None: self.original}
         for pruned, keep in budgets.items():
             whole[pruned] = functools.partial(self._prune_and_prefill, keep)
-        peaks = {rate: self._peak(run) for rate, run in whole.items()}
+        peaks = {rate: self.peak(run) for rate, run in whole.items()}
         runs = {f"whole {rate}": run for rate, run in whole.items()}
         runs |= {f"prune {rate}": functools.partial(self.prune, keep) for rate, keep in budgets.items()}
         runs |= {f"encode {windows}": functools.partial(self.encode, windows) for windows in {1, self.windows}}
@@ -149,10 +155,10 @@ class _Batch:
             rows.append(row | _times(times[f"whole {rate}"], times.get(f"prune {rate}"), encoder, first))
         return rows
 
-    def _prune_and_prefill(self, keep: int) -> None:
-        self.prefill(self.prune(keep))
+    def _prune_and_prefill(self, keep: int) -> Tensor:
+        return self.prefill(self.prune(keep))
 
-    def _peak(self, run: Callable[[], object]) -> int | None:
+    def peak(self, run: Callable[[], object]) -> int | None:
         """Bytes that torch had allocated at most; this call warms up, too."""
         if self.device.type != "cuda":
             run()
@@ -169,39 +175,39 @@ def _times(whole: Times, pruning: Times | None, encoder: Times, first: tuple[Tim
         "pruning": pruning.as_dict() if pruning else None,
         "encoder": encoder.as_dict(),
         "encoder_share": encoder.median_seconds / total,
+        "pruning_share": pruning.median_seconds / whole.median_seconds if pruning else None,
         "ratio": first[0].median_seconds / whole.median_seconds,
         "ratio_with_encoder": sum(times.median_seconds for times in first) / total,
     }
 
 
-def format_prefill(result: dict) -> str:
-    if "skipped" in result:
-        return f"{ABOUT}\n\n**Skipped: {result['skipped']}.**"
-    head = ["batch", "PR", "L", "median ms", "quartiles ms", "pruning ms", "ratio", "paper", "limit", "encoder ms"]
-    head += ["encoder %", "ratio with it", "peak GB"]
-    rows = []
-    for row in result["rows"]:
+def format_prefill(rows: Sequence[dict]) -> str:
+    head = ["batch", "PR", "L", "median ms", "quartiles ms", "pruning ms", "pruning %", "ratio", "paper", "limit"]
+    head += ["encoder ms", "encoder %", "ratio with it", "peak GB"]
+    body = []
+    for row in rows:
         if "error" in row:
-            rows.append([str(row["batch"]), row["error"], *[""] * (len(head) - 2)])
+            body.append([str(row["batch"]), row["error"], *[""] * (len(head) - 2)])
             continue
-        rows.append(
+        body.append(
             [
                 str(row["batch"]),
                 "-" if row["rate"] is None else f"{row['rate']:g}",
                 str(row["tokens"]),
                 *milliseconds(row["time"]),
                 milliseconds(row["pruning"])[0] if row["pruning"] else "-",
+                f"{100 * row['pruning_share']:.2g}" if row["pruning"] else "-",
                 f"{row['ratio']:.2f}",
                 "-" if row["paper"] is None else f"{row['paper']:.2f}",
                 f"{row['limit']:.2f}",
                 milliseconds(row["encoder"])[0],
                 f"{100 * row['encoder_share']:.0f}",
                 f"{row['ratio_with_encoder']:.2f}",
-                "-" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 1e9:.1f}",
+                gigabytes(row["peak_bytes"]),
             ]
         )
-    about = (
-        f"On the {result['device'].upper()} in {result['dtype']}: recordings of {result['recording_tokens']} audio "
-        f"tokens, {result['windows']} windows."
-    )
-    return "\n\n".join([ABOUT, about, aligned_table(head, rows)])
+    return f"{ABOUT}\n\n{aligned_table(head, body)}"
+
+
+def gigabytes(count: int | None) -> str:
+    return "-" if count is None else f"{count / 1e9:.1f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -29,7 +30,12 @@ ABOUT = (
 
 
 def measure_selection(
-    device: torch.device, repeats: int, lengths: Sequence[int] = LENGTHS, width: int = WIDTH, heads: int = HEADS
+    device: torch.device,
+    repeats: int,
+    lengths: Sequence[int] = LENGTHS,
+    width: int = WIDTH,
+    heads: int = HEADS,
+    until: float = math.inf,
 ) -> dict:
     """Time every pruner at each length.
 
@@ -37,6 +43,7 @@ def measure_selection(
         device: where pruners compute.
         repeats: timed rounds, at least 2; what is slow gets 2.
         lengths: audio tokens; width: D; heads: of the LLM's first layer.
+        until: when, by ``time.monotonic``, no further pruner is begun with.
     Returns:
         {keep, width, rows: [{name, title, times: {N: ``Times`` as a dict, or why there is none}}], ratios: {N: late
         interaction's median time / that of its product}}. The products are rows, too.
@@ -55,11 +62,12 @@ def measure_selection(
                 rows.setdefault(name, {"title": cls.title, "times": {}})["times"][N] = reason
             else:
                 runs[name] = partial(get_pruner(name).select, inputs, min(KEEP, N))
-        for name, found in _timed(runs, device, repeats).items():
+        for name, found in _timed(runs, device, repeats, until).items():
             title = all_pruners()[name].title if name in all_pruners() else name
             rows.setdefault(name, {"title": title, "times": {}})["times"][N] = found
-        ours, theirs = (rows[name]["times"][N]["median_seconds"] for name in (LateInteraction.name, PRODUCT))
-        ratios[N] = ours / theirs
+        ours, theirs = (rows[name]["times"][N] for name in (LateInteraction.name, PRODUCT))
+        if isinstance(ours, dict) and isinstance(theirs, dict):
+            ratios[N] = ours["median_seconds"] / theirs["median_seconds"]
     named = [{"name": name, **row} for name, row in rows.items()]
     return {"keep": KEEP, "width": width, "rows": named, "ratios": ratios}
 
@@ -70,12 +78,17 @@ def _left_out(cls: type[Pruner]) -> str:
     return "a first pass" if "first_pass" in cls.needs else ""
 
 
-def _timed(runs: dict[str, Callable[[], object]], device: torch.device, repeats: int) -> dict[str, dict | str]:
+def _timed(
+    runs: dict[str, Callable[[], object]], device: torch.device, repeats: int, until: float
+) -> dict[str, dict | str]:
     """{name: times, or the message of a refusal}. What is quick takes turns; what is slow runs twice."""
     found: dict[str, dict | str] = {}
     quick: dict[str, Callable[[], object]] = {}
     with torch.inference_mode():
         for name, run in runs.items():
+            if time.monotonic() > until:
+                found[name] = "no time left"
+                continue
             try:
                 first = seconds_of(run, device)
             except ValueError as error:
@@ -105,7 +118,7 @@ def _inputs(N: int, D: int, heads: int, device: torch.device) -> PruneInputs:
 
 def format_selection(result: dict) -> str:
     """Markdown: what was measured, and a table with a row for each pruner, the fastest at the longest first."""
-    lengths = list(result["ratios"])
+    lengths = list(result["rows"][0]["times"])
     body = []
     for row in sorted(result["rows"], key=lambda row: _longest(row["times"][lengths[-1]])):
         cells = [found if isinstance(found, str) else milliseconds(found)[0] for found in row["times"].values()]

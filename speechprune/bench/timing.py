@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -107,6 +109,26 @@ def side_by_side(
             run()
     rounds = [{name: seconds_of(run, device) for name, run in runs.items()} for _ in range(repeats)]
     return {name: Times.of([row[name] for row in rounds]) for name in runs}
+
+
+class TimeUpError(Exception):
+    """``limited`` ended what ran."""
+
+
+@contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """TimeUpError in the block once it has run for ``seconds``. Main thread only; a kernel at work is waited for."""
+
+    def end(*_: object) -> None:
+        raise TimeUpError(f"the limit of {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def milliseconds(times: dict) -> list[str]:

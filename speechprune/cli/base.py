@@ -208,9 +208,26 @@ _aligner = click.option(
 )
 
 
+with_voices = click.option(
+    "--voices",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="With --tts: names of the voices that may speak, one a line.",
+)
+_level = click.option(
+    "--level",
+    type=click.FloatRange(-60, 0),
+    metavar="DB",
+    help="With --tts: every sentence at this RMS, in dB below full scale, such as -23; else as the engine speaks it.",
+)
+
+
 def with_corpus_options(function: Callable[..., None]) -> Callable[..., None]:
     """What some corpora take, and others refuse."""
-    return _tts(_aligner(function))
+    return _tts(with_voices(_level(_aligner(function))))
+
+
+with_nj = click.option("--nj", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
 
 
 with_urls = click.option(

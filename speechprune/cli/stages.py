@@ -17,6 +17,7 @@ from speechprune.cli.base import (
     with_job,
     with_metric,
     with_model,
+    with_nj,
     with_progress,
     with_sets,
     with_urls,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 @click.argument("corpus")
 @click.argument("folder", type=PATH)
 @with_sets
-@click.option("--nj", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
+@with_nj
 @with_corpus_options
 def download(corpus: str, folder: Path, sets: list[str], nj: int, **options) -> None:
     """Stage 0: fetch or synthesise CORPUS into FOLDER, or check what the user has there."""
@@ -49,13 +50,14 @@ def download(corpus: str, folder: Path, sets: list[str], nj: int, **options) -> 
 @click.argument("folder", type=PATH)
 @click.argument("out", type=PATH)
 @with_sets
+@with_nj
 @with_corpus_options
-def prepare(corpus: str, folder: Path, out: Path, sets: list[str], **options) -> None:
+def prepare(corpus: str, folder: Path, out: Path, sets: list[str], nj: int, **options) -> None:
     """Stage 1: turn CORPUS in FOLDER into validated cuts, OUT/<set>/cuts.jsonl.gz."""
     from speechprune.data.corpora import corpus_function, corpus_options
 
     _require_folders(folder, out)
-    chosen = corpus_options("prepare", corpus, options)
+    chosen = corpus_options("prepare", corpus, options, {"nj": nj})
     for name, cuts in corpus_function("prepare", corpus)(folder, out, sets=sets, **chosen).items():
         sizes = [(cut.duration, len(cut.custom["questions"])) for cut in cuts]
         hours, questions = sum(seconds for seconds, _ in sizes) / 3600, sum(asked for _, asked in sizes)

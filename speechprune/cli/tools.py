@@ -70,12 +70,12 @@ def profile(load: Loader, measure: bool, as_json: bool, **options) -> None:
 
 
 @command
-@click.argument("lines", metavar="[LINE]...", nargs=-1, type=click.Choice(["sweep", "long", "pruning", "prefill"]))
+@click.argument("lines", metavar="[LINE]...", nargs=-1, type=click.Choice(["sweep", "long", "pruning", "gpu"]))
 @click.option("--recordings", default=5, show_default=True, type=click.IntRange(2), help="Of sweep and long.")
 @click.option(
     "--cuts", type=PATH, help="A prepared set for sweep and long; by default mini_sir's dev set is synthesised."
 )
-@click.option("--repeats", default=7, show_default=True, type=click.IntRange(2), help="Of pruning and prefill.")
+@click.option("--repeats", default=7, show_default=True, type=click.IntRange(2), help="Of pruning.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--out", type=PATH, help="Also write a Markdown page, such as docs/performance.md.")
 @with_model
@@ -90,13 +90,13 @@ def bench(
     load: Loader,
     progress: bool | None,
 ) -> None:
-    """Measure speed on this machine: sweep, an hour of audio, pruning's own cost and, with a GPU, the prefill.
+    """Measure speed on this machine: sweep, an hour of audio, pruning's own cost, and a GPU.
 
     \b
     sweep    features + decode over Table I's systems against one question at a time
     long     ask about an hour of audio, and about 90 s: time and memory
     pruning  SpeechPrune beside the unpruned prefill at Qwen2-Audio-7B's sizes (5 GB of memory)
-    prefill  Qwen2-Audio-7B with random weights, unpruned and pruned; skipped without a GPU
+    gpu      what `make gpu` does: Qwen2-Audio-7B with random weights; skipped without a GPU
 
     sweep and long take the model that --model names; the other two bring their own.
     """
@@ -104,8 +104,8 @@ def bench(
     import shlex
     import sys
 
-    from speechprune.bench import TITLES, format_bench, page
-    from speechprune.bench import bench as run
+    from speechprune.bench.measure import TITLES, format_bench, page
+    from speechprune.bench.measure import bench as run
     from speechprune.common.files import atomic_write
 
     result = run(lines or tuple(TITLES), load, load.words(), cuts, recordings, repeats, progress is not False)
@@ -117,7 +117,7 @@ def bench(
 
             save(selection_figure(selection, "speechprune"), out.parent / "figures", "selection")
         with atomic_write(out) as file:
-            file.write(page(result, shlex.join(["speechprune", *sys.argv[1:]])))
+            file.write(page(result, shlex.join(["speechprune", *sys.argv[1:]]), out))
 
 
 @command

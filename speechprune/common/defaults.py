@@ -9,6 +9,15 @@ RATE = 0.4
 QUERY = "question+choices"
 SEED = 0
 
+# How a benchmark is written: by whom, where that is asked for, and of how many seconds a recording shall be.
+WRITER = "grammar"
+CHAT_MODEL = "gpt-4o"
+CHAT_URL = "https://api.openai.com/v1"
+SECONDS = "60,120"
+# How it is spoken: by which engine, and how loud a sentence is, dB below full scale (EBU R 128's figure).
+TTS = "espeak"
+LEVEL = -23.0
+
 # Qwen2-Audio's, and the paper's: audio tokens per second, and of one window of 30 s.
 FRAME_RATE = 25.0
 WINDOW = 750

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-
-from tabulate import DataRow, TableFormat, tabulate
+from collections.abc import Iterable, Sequence
 
 
 def one_line(text: str) -> str:
@@ -32,12 +30,17 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     Args:
         header, rows: cells as they shall stand; ``escape`` what is not your own.
     """
-    line = DataRow("| ", " | ", " |")
-    rule = "| " + " | ".join(["---"] + ["---:"] * (len(header) - 1)) + " |"
-    compact = TableFormat(None, lambda _widths, _aligns: rule, None, None, line, line, 0, None)
-    return tabulate(rows, header, compact, disable_numparse=True, stralign=None)
+    rule = ["---"] + ["---:"] * (len(header) - 1)
+    return "\n".join(map(_line, [header, rule, *rows]))
 
 
 def aligned_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table for the terminal as well: cells stand below one another, on the right. See ``table``."""
-    return tabulate(rows, header, "pipe", disable_numparse=True, stralign="right")
+    widths = [max([len(name) + 2, *(len(row[k]) for row in rows)]) for k, name in enumerate(header)]
+    rule = "|" + "|".join("-" * (width + 1) + ":" for width in widths) + "|"
+    lines = [_line(map(str.rjust, row, widths)) for row in [header, *rows]]
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -80,7 +80,7 @@ def write_dialogue(
     """
     facts = _facts(rng, clusters, allowed)
     sentences: list[tuple[str, int | None]]
-    sentences = [(_hesitate(rng, fact.statement, 0.05), i) for i, fact in enumerate(facts)]
+    sentences = [(hesitate(rng, fact.statement, 0.05), i) for i, fact in enumerate(facts)]
     taken = sum(map(estimate_seconds, (text for text, _ in sentences)))
     while taken < seconds:
         sentences.append((_small_talk(rng, scenario), None))
@@ -134,7 +134,7 @@ def _facts(rng: random.Random, clusters: int, allowed: Allowed) -> list[Fact]:
     return facts
 
 
-def _hesitate(rng: random.Random, sentence: str, probability: float) -> str:
+def hesitate(rng: random.Random, sentence: str, probability: float) -> str:
     """Insert "um," and the like between words."""
     out: list[str] = []
     for word in sentence.split():
@@ -155,4 +155,4 @@ def _small_talk(rng: random.Random, scenario: str) -> str:
         keeps_capital = first.strip(",") in ("I", *words()["persons"])
         hesitation = rng.choice(words()["hesitations"]).capitalize()
         sentence = f"{hesitation}, {first if keeps_capital else first.lower()} {rest}"
-    return _hesitate(rng, sentence, 0.02)
+    return hesitate(rng, sentence, 0.02)

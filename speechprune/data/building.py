@@ -10,16 +10,20 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
+from itertools import starmap
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from lhotse import CutSet, MonoCut
 
 from speechprune.audio import file_states, open_recording
+from speechprune.common.errors import explain
 from speechprune.common.files import Problem, WriteError, atomic_write, shown
 from speechprune.common.meter import Meter
 from speechprune.common.names import file_name
+from speechprune.common.workers import Died, outlasting
 from speechprune.data.cuts import validate_cut, write_cuts
 
 __all__ = [
@@ -38,6 +42,7 @@ log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _FORMAT = 1  # of the files in parts/; another number makes every recording again
+_DIED = "the process that made it died: a crash of what speaks, or no memory left; run the same command again"
 LOGGED = 10  # problems that are printed; problems.txt has all
 
 
@@ -50,7 +55,8 @@ class Item:
             and ``_.-``.
         where: its place in the corpus, ``data.jsonl:12``, for messages.
         inputs: everything that the cut is made of, as JSON holds it; a change makes the cut anew.
-        make: gives the cut. ValueError, or an OSError of the corpus' files, marks this recording as broken.
+        make: gives the cut; what it raises marks this recording as broken, unless it is a full disk. Of a module, or a
+            ``partial`` of such, where processes share the work.
     """
 
     id: str
@@ -65,6 +71,7 @@ def build_cuts(
     problems: list[Problem],
     progress: bool | None = None,
     corpus: str | None = None,
+    nj: int | None = None,
 ) -> CutSet:
     """Make the cuts of one set and write ``folder/cuts.jsonl.gz``.
 
@@ -75,6 +82,8 @@ def build_cuts(
             written to ``folder/problems.txt``, and the first ten are logged.
         progress: as ``Meter``'s ``shown``.
         corpus: the recipe's name, which every cut then carries: tables of several corpora go by it.
+        nj: processes that make the recordings, whose result does not depend on it; one that dies costs its recording
+            alone. None: this process makes them.
     Returns:
         the set, read lazily from its file.
     Raises:
@@ -82,17 +91,12 @@ def build_cuts(
         WriteError: the disk is full, ...
     """
     made: dict[str, Path] = {}
-    for item in Meter(items, f"prepare {folder.name}", "recordings", progress):
-        if not _NAME.fullmatch(item.id):
-            problems.append(Problem(item.where, "id", shown(item.id), "letters, digits and _.- only"))
-        elif item.id in made:
-            problems.append(Problem(item.where, "id", shown(item.id), "an id that no other recording has"))
-        else:
-            part = folder / "parts" / f"{file_name(item.id)}.json"
-            broken = _make(item, part)
-            problems += broken
-            if not broken:
-                made[item.id] = part
+    total = len(items) if isinstance(items, Sized) else None
+    done = _make_all(folder / "parts", items, nj)
+    for item, part, broken in Meter(done, f"prepare {folder.name}", "recordings", progress, total):
+        problems += broken
+        if not broken:
+            made[item.id] = part
     report_problems(folder, len(made), problems)
     path = folder / "cuts.jsonl.gz"
     write_cuts(path, (_read(part, corpus) for part in made.values()))
@@ -165,6 +169,32 @@ def text_lines(path: Path, problems: list[Problem]) -> Iterator[tuple[int, str]]
                 problems.append(Problem(f"{path.name}:{number}", "line", shape, f"UTF-8 text ({error.reason})"))
 
 
+def _make_all(parts: Path, items: Iterable[Item], nj: int | None) -> Iterator[tuple[Item, Path, list[Problem]]]:
+    """Each item, the file of its cut, and what is wrong with it, in order."""
+    taken: deque[tuple[Item, Path, list[Problem]]] = deque()  # those that are being made, or were refused
+    seen: set[str] = set()
+
+    def tasks() -> Iterator[tuple[Item, Path]]:
+        for item in items:
+            part, refused = parts / f"{file_name(item.id)}.json", []
+            if not _NAME.fullmatch(item.id):
+                refused.append(Problem(item.where, "id", shown(item.id), "letters, digits and _.- only"))
+            elif item.id in seen:
+                refused.append(Problem(item.where, "id", shown(item.id), "an id that no other recording has"))
+            seen.add(item.id)
+            taken.append((item, part, refused))
+            if not refused:
+                yield item, part
+
+    results = starmap(_make, tasks()) if nj is None else outlasting(_make, tasks(), nj)
+    for broken in results:
+        while taken[0][2]:
+            yield taken.popleft()
+        item, part, _ = taken.popleft()
+        yield item, part, [Problem(item.where, item.id, _DIED, "")] if isinstance(broken, Died) else broken
+    yield from taken
+
+
 def _make(item: Item, part: Path) -> list[Problem]:
     """Leave the item's cut in ``part``, or say what is wrong with it."""
     digest = hashlib.sha256(json.dumps([_FORMAT, item.inputs], sort_keys=True).encode()).hexdigest()
@@ -174,10 +204,8 @@ def _make(item: Item, part: Path) -> list[Problem]:
         cut = item.make()
     except WriteError:
         raise
-    except (ValueError, OSError) as error:
-        return [Problem(item.where, item.id, str(error), "")]
-    except (TypeError, LookupError, AttributeError) as error:  # a row of a shape that the recipe did not think of
-        return [Problem(item.where, item.id, f"{type(error).__name__}: {error}", "")]
+    except Exception as error:  # odd rows, recordings that cannot be used, an engine that fails
+        return [Problem(item.where, item.id, explain(error), "")]
     if broken := validate_cut(cut):
         return [replace(problem, where=f"{item.where}: {problem.where}") for problem in broken]
     sizes = [size for size, _ in file_states(cut.recording)]

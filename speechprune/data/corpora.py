@@ -30,9 +30,13 @@ def corpus_function(verb: str, name: str) -> Callable:
     return function
 
 
-def corpus_options(verb: str, name: str, options: dict[str, str | None]) -> dict[str, str]:
+def corpus_options(
+    verb: str, name: str, options: dict[str, object], offered: dict[str, object] | None = None
+) -> dict[str, object]:
     """Those of a user's options, such as ``tts``, that ``<verb>_<name>`` takes; options that are None are not given.
 
+    Args:
+        offered: further ones, for a function that takes them; another does without.
     Raises:
         ValueError: an option is given that neither the corpus' download nor its prepare takes, or a ``tts`` that is
             no engine.
@@ -44,6 +48,6 @@ def corpus_options(verb: str, name: str, options: dict[str, str | None]) -> dict
     for option in given:
         if not any(option in parameters for parameters in known.values()):
             raise ValueError(f"corpus {name} takes no --{option}; leave it out")
-    if "tts" in given:
-        get_engine(given["tts"])  # also where only the other of the two would notice
-    return {option: value for option, value in given.items() if option in known.get(verb, ())}
+    if tts := given.get("tts"):
+        get_engine(str(tts))  # also where only the other of the two would notice
+    return {option: value for option, value in (given | (offered or {})).items() if option in known.get(verb, ())}

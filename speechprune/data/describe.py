@@ -12,6 +12,7 @@ from lhotse import MonoCut
 
 from speechprune.common.files import Problem, atomic_write
 from speechprune.data.cuts import STAGE_FIELDS, validate_cut
+from speechprune.data.shortcuts import TextQuestion, shortcuts, text_question
 from speechprune.prompts import LETTERS
 
 WINDOW = 30.0  # seconds that a model's ordinary input holds
@@ -33,6 +34,7 @@ class Description:
         voices: of a synthesiser.
         resynthesised: {engine: recordings that it spoke}.
         custom: {field: {value: recordings}} of the corpus' own facts with few values, such as scenario and hard.
+        asked: each question as it can be read.
     """
 
     durations: list[float] = field(default_factory=list)
@@ -46,16 +48,11 @@ class Description:
     voices: set[str] = field(default_factory=set)
     resynthesised: Counter = field(default_factory=Counter)
     custom: dict[str, Counter] = field(default_factory=dict)
+    asked: list[TextQuestion] = field(default_factory=list)
 
     @property
     def questions(self) -> int:
         return self.letters.total()
-
-    @property
-    def constant_letter(self) -> tuple[str, float]:
-        """The letter that answers most questions, and the accuracy of always giving it; ties go to the first."""
-        letter = min(self.letters, key=lambda name: (-self.letters[name], name))
-        return letter, self.letters[letter] / self.questions
 
     def __str__(self) -> str:
         seconds = np.array(self.durations)
@@ -67,8 +64,7 @@ class Description:
             "questions": f"{self.questions}; choices: {_counts(self.choices)}",
         }
         if self.questions:
-            letter, share = self.constant_letter
-            lines["answers"] = f"{_counts(self.letters)}; always {letter!r}: {100 * share:.2f} %"
+            lines["answers"] = _counts(self.letters)
         if self.evidence:
             early = sum(end <= WINDOW for _, end in self.evidence) / len(self.evidence)
             middle = " / ".join(f"{v:.2f}" for v in np.percentile(self.positions, [25, 50, 75]))
@@ -84,7 +80,10 @@ class Description:
             lines["resynthesised"] = f"{spoken}; these are not the corpus' own recordings"
         lines |= {name: _counts(values) for name, values in self.custom.items()}
         width = max(map(len, lines))
-        return "\n".join(f"{name:<{width}}  {text}" for name, text in lines.items())
+        table = [f"{name:<{width}}  {text}" for name, text in lines.items()]
+        if found := shortcuts(self.asked):
+            table += ["What finds the answer without listening, with 95 % intervals:", *(f"  {s}" for s in found)]
+        return "\n".join(table)
 
 
 def describe_cuts(cuts: Iterable[MonoCut], problems: list[Problem]) -> Description:
@@ -106,6 +105,7 @@ def describe_cuts(cuts: Iterable[MonoCut], problems: list[Problem]) -> Descripti
         for question in custom.get("questions", []):
             found.choices[len(question["choices"])] += 1
             found.letters[LETTERS[question["answer"]]] += 1
+            found.asked.append(text_question(cut, question))
             spans = [(s["start"], s["start"] + s["duration"]) for s in question.get("evidence") or []]
             found.evidence += spans
             found.positions += [min(1.0, (a + b) / 2 / cut.duration) for a, b in spans]

@@ -7,26 +7,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from speechprune.common.errors import explain
-from speechprune.decoding.batches import Merging, Reply, batches, usual_tokens
-from speechprune.decoding.oracle import Oracle
-from speechprune.decoding.prune_inputs import pruner_inputs
-from speechprune.decoding.systems import LEFT_OUT, System
+from speechprune.decoding.batches import Reply, batches, usual_tokens
+from speechprune.decoding.cascade import Text
+from speechprune.decoding.choosing import Chooser
+from speechprune.decoding.systems import System
 from speechprune.models import SpeechLLM
 from speechprune.models.batching import check_length
 from speechprune.prompts import check_question
-from speechprune.pruners import PAD, Merged, Pruner
 
 log = logging.getLogger(__name__)
 
 REPLY_TOKENS = 32  # of a generated reply: room for a letter with its choice
-MARGIN = 0.2  # seconds on both sides of the evidence that audio "no_evidence" leaves out, too
 
 
 class Answerer:
@@ -54,6 +52,7 @@ class Answerer:
         questions: Sequence[dict],
         systems: Iterable[System],
         signals: Mapping[str, Tensor] = MappingProxyType({}),
+        texts: Mapping[str, Text | str] = MappingProxyType({}),
     ) -> Iterator[tuple[System, list[Reply]]]:
         """(system, replies in the order of ``questions``) of each system; of all errors only ``DeviceError`` is raised.
 
@@ -63,8 +62,9 @@ class Answerer:
             questions: as the cut contract has them.
             systems: those that differ only in their rate share the pruner's work.
             signals: {name: (N,)}, what is known of the tokens besides (``PruneInputs.signals``).
+            texts: {source: the recording's transcript, or why there is none}.
         """
-        self._signals = signals
+        chooser = Chooser(self.model, recording, tokens, signals, texts, lambda: self._silent_window)
         systems = list(systems)
         modes = {system.mode == "cloze" for system in systems}
         asked = {cloze: [self._asked(question, cloze) for question in questions] for cloze in modes}
@@ -78,7 +78,7 @@ class Answerer:
             methods.setdefault(method, []).append(system)
             pools.setdefault((system.mode, system.positions) if self.together else system, []).append(system)
         for group in methods.values():
-            self._prune(recording, tokens, {system: replies[system] for system in group})
+            chooser.choose({system: replies[system] for system in group})
         for pool in pools.values():
             self._ask(pool[0], len(tokens), [reply for system in pool for reply in replies[system]])
             yield from ((system, replies.pop(system)) for system in pool)
@@ -94,113 +94,6 @@ class Answerer:
             return Reply(question, prompt, continuations=continuations)
         except Exception as error:
             return Reply(question, error=explain(error))
-
-    def _prune(self, recording: str, tokens: Tensor, replies: dict[System, list[Reply]]) -> None:
-        """Choose tokens for every reply of systems that differ in name, rate, positions and mode alone."""
-        group = list(replies)
-        method = group[0]
-        if method.audio == "none":
-            nothing = torch.arange(0)
-            for reply in (reply for system in group for reply in replies[system]):
-                reply.heard, reply.indices = tokens, nothing
-            return
-        if isinstance(method.pruner, Oracle):
-            self._consult(tokens, replies)
-            return
-        everything = torch.arange(len(tokens))
-        available: dict[int, Tensor] = {}  # by question: indices of the tokens to choose from
-        for k, reply in enumerate(replies[method]):
-            try:
-                if reply.error is None:
-                    left_out = LEFT_OUT.get(method.audio)
-                    available[k] = self._elsewhere(reply, left_out, len(tokens)) if left_out else everything
-            except ValueError as error:
-                for system in group:
-                    replies[system][k].error = explain(error)
-        if not available:
-            return
-        try:
-            heard = self._silence(len(tokens)) if method.audio == "silence" else tokens
-        except Exception as error:
-            for reply in (reply for system in group for reply in replies[system]):
-                reply.error = reply.error or explain(error)
-            return
-        # Without a query every question gets the same tokens: choose once.
-        shared = not method.pruner.uses_query and method.audio not in LEFT_OUT
-        parts = [[*available]] if shared else [[k] for k in available]
-        self._choose(recording, heard, replies, available, group, parts)
-
-    def _choose(
-        self,
-        recording: str,
-        heard: Tensor,
-        replies: dict[System, list[Reply]],
-        available: dict[int, Tensor],
-        systems: Sequence[System],
-        parts: Sequence[Sequence[int]],
-    ) -> None:
-        """Let the pruner choose for ``systems`` and ``parts``, questions that get the same tokens.
-
-        What fails is tried again by system, then by part, so that an error stays where it belongs.
-        """
-        rows = [(replies[systems[0]][part[0]], available[part[0]]) for part in parts]
-        budgets = [self.model.window if s.rate is None else self.model.budget(s.rate) for s in systems]
-        failure = None
-        try:
-            inputs = pruner_inputs(self.model, recording, heard, systems[0], rows, self._signals)
-            pruner = cast(Pruner, systems[0].pruner)  # the oracle is consulted elsewhere
-            found = pruner.merge_each(inputs, budgets) if pruner.merges else pruner.select_each(inputs, budgets)
-            chosen: list[Merged | Tensor] = list(found)
-        except Exception as error:
-            failure = explain(error)
-        if failure is None:
-            for system, one in zip(systems, chosen, strict=True):
-                index = (one.index if isinstance(one, Merged) else one).cpu()
-                for number, part in enumerate(parts):
-                    places, row = available[part[0]], index[number]
-                    indices = places[row[row != PAD]]
-                    merging = Merging.of(one, number, places) if isinstance(one, Merged) else None
-                    for reply in (replies[system][k] for k in part):
-                        reply.heard, reply.indices, reply.merging = heard, indices, merging
-        elif len(systems) > 1:
-            for system in systems:
-                self._choose(recording, heard, replies, available, [system], parts)
-        elif len(parts) > 1:
-            for part in parts:
-                self._choose(recording, heard, replies, available, systems, [part])
-        else:
-            for k in parts[0]:
-                replies[systems[0]][k].error = failure
-
-    def _consult(self, tokens: Tensor, replies: dict[System, list[Reply]]) -> None:
-        """Tokens that the oracle chooses, for every reply of systems that differ in rate."""
-        for system, rows in replies.items():
-            oracle, keep = cast(Oracle, system.pruner), self.model.budget(system.rate or 0.0)
-            for reply in rows:
-                if reply.error is not None:
-                    continue
-                try:
-                    spans = reply.question.get("evidence") or []
-                    evidence = evidence_mask(spans, len(tokens), self.model.frame_rate)
-                    reply.heard, reply.indices = tokens, oracle.select(evidence, keep)
-                except Exception as error:
-                    reply.error = explain(error)
-
-    def _elsewhere(self, reply: Reply, left_out: Sequence[str], total: int) -> Tensor:
-        """Indices of the tokens outside of the question's spans of these kinds. ValueError where there is no such."""
-        spans = []
-        for kind in left_out:
-            if not reply.question.get(kind):
-                raise ValueError(f"the question has no {kind} spans, which its control would leave out")
-            spans += reply.question[kind]
-        mask = evidence_mask(spans, total, self.model.frame_rate, MARGIN)
-        if mask.all():
-            raise ValueError(f"nothing is left of the recording without the question's {' and '.join(left_out)}")
-        return torch.nonzero(~mask)[:, 0]
-
-    def _silence(self, total: int) -> Tensor:
-        window = self._silent_window
-        return window.repeat(-(-total // len(window)), 1)[:total]
 
     @cached_property
     def _silent_window(self) -> Tensor:
@@ -272,17 +165,3 @@ class Answerer:
             else:
                 reply.error = f"the model gave log-probabilities of {values}; use --dtype float32"
         return None, False
-
-
-def evidence_mask(spans: Sequence[dict], total: int, frame_rate: float, margin: float = 0.0) -> Tensor:
-    """(total,) bool: audio tokens whose centre lies in one of the spans, widened by ``margin`` seconds at both ends.
-
-    Args:
-        spans: {"start", "duration"} in seconds.
-        total: audio tokens of the recording; frame_rate: tokens per second.
-    """
-    centre = (torch.arange(total, dtype=torch.float64) + 0.5) / frame_rate
-    mask = torch.zeros(total, dtype=torch.bool)
-    for span in spans:
-        mask |= (centre >= span["start"] - margin) & (centre < span["start"] + span["duration"] + margin)
-    return mask

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from speechprune.decoding.cascade import Text
 from speechprune.models import Prompt
 from speechprune.pruners import PAD, Merged
 
@@ -59,6 +60,7 @@ class Reply:
         logprobs: (C,) log-probabilities of the choices' letters, in mode cloze of the choices themselves, summed over
             their tokens; None in mode generate.
         text: what was generated; None in the other modes.
+        transcript: what ``prompt`` holds in the place of audio, in so many tokens as ``read``; None with audio.
     """
 
     question: dict
@@ -70,6 +72,8 @@ class Reply:
     continuations: tuple[tuple[int, ...], ...] = ()
     logprobs: list[float] | None = None
     text: str | None = None
+    transcript: Text | None = None
+    read: int = 0
     error: str | None = None
 
     @property

@@ -20,7 +20,8 @@ from typing import Any
 
 from speechprune.common.files import atomic_write
 from speechprune.common.reading import read_json
-from speechprune.decoding.rows import Question, questions_of
+from speechprune.decoding.rows import questions_of
+from speechprune.decoding.versions import Question
 from speechprune.features.lines import custom_of, dump_state, latest_cuts, recording_names
 
 NAME = "expected.json"

@@ -7,20 +7,22 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from io import FileIO
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
 from speechprune.common.files import Problem, Shard, append_lines, atomic_write, mend, read_jsonl
 from speechprune.common.reading import read_json
 from speechprune.decoding.listening import Listening
-from speechprune.decoding.rows import Key, Question, Verdict, key_of, row_problem
+from speechprune.decoding.rows import Key, key_of, row_problem
 from speechprune.decoding.systems import SETTINGS, System
+from speechprune.decoding.versions import Question, Verdict
 from speechprune.models import SpeechLLM
 
 
 def claim(folder: Path, system: System, model: SpeechLLM) -> None:
     """Write down what the rows in ``folder`` depend on; ValueError when that is not what they depended on before."""
-    path = folder / "config.json"
+    path, way_out = folder / "config.json", _way_out(folder)
     # Left out where it is the CPU's own: folders from before it was written stay valid.
     precision = {} if model.dtype == torch.float32 else {"dtype": str(model.dtype).removeprefix("torch.")}
     words = {"prompt": model.prompt_fingerprint}
@@ -30,7 +32,6 @@ def claim(folder: Path, system: System, model: SpeechLLM) -> None:
     if not path.exists():
         _write(path, described)
         return
-    way_out = f"remove the folder (rm -r {folder}), name the system otherwise, or write to another exp folder"
     theirs = read_json(path, dict, way_out)
     title = theirs.pop("title", None)
     theirs.setdefault("prompt", mine["prompt"])  # so were folders from before it was written
@@ -41,6 +42,16 @@ def claim(folder: Path, system: System, model: SpeechLLM) -> None:
             raise ValueError(f"{folder} holds rows with {key} {before!r}, this run has {now!r}; {way_out}")
     if title != system.title:
         _write(path, described)
+
+
+def _way_out(folder: Path) -> str:
+    return f"remove the folder (rm -r {folder}), name the system otherwise, or write to another exp folder"
+
+
+def _check_transcript(folder: Path, row: dict, now: str | None) -> None:
+    read = row.get("transcript")
+    if read and now and read["hash"] != now:
+        raise ValueError(f"{folder} holds rows about another transcript of {row['recording']}; {_way_out(folder)}")
 
 
 def _write(path: Path, described: dict) -> None:
@@ -68,7 +79,13 @@ class FolderOfRows:
         questions: Mapping[str, Question],
         own: Collection[str],
         problems: list[Problem],
+        texts: Mapping[str, str] = MappingProxyType({}),
     ):
+        """``texts``: {recording: hash of its transcript as it is now}, of a system that reads transcripts.
+
+        Raises:
+            ValueError: a row is about another transcript.
+        """
         self._file, self._system = file, system
         self.answered: set[Key] = set()
         self.strangers: set[str] = set()
@@ -87,6 +104,7 @@ class FolderOfRows:
                 if question is None:
                     self.strangers.add(row.get("recording", row["id"]))
                     continue
+                _check_transcript(folder, row, texts.get(question.recording))
                 key, verdict = key_of(row), question.verdict(row)
                 verdicts[key] = max(verdicts.get(key, Verdict.OTHER), verdict)
                 if verdict is Verdict.OTHER:

@@ -14,7 +14,8 @@ from speechprune.common.files import Problem, read_numbered, shown
 from speechprune.common.reading import read_json
 from speechprune.decoding.expected import NAME, cut_questions, read_expected
 from speechprune.decoding.modes import LETTERED, way_of
-from speechprune.decoding.rows import UNVERIFIED, Left, Question, Verdict, hypothesis_files, label, row_problem
+from speechprune.decoding.rows import hypothesis_files, label, row_problem
+from speechprune.decoding.versions import UNVERIFIED, Left, Question, Verdict
 from speechprune.features.lines import cut_files, cut_rows
 
 

@@ -7,28 +7,31 @@ from typing import Any
 
 from lhotse import MonoCut
 
-from speechprune.decoding.answering import evidence_mask
 from speechprune.decoding.batches import Reply
+from speechprune.decoding.cascade import Cascade
+from speechprune.decoding.choosing import evidence_mask
 from speechprune.decoding.hypotheses import pack_tokens
-from speechprune.decoding.oracle import Oracle
 from speechprune.decoding.replies import parse_choice
-from speechprune.decoding.rows import Question, plain
+from speechprune.decoding.rows import plain
 from speechprune.decoding.systems import System
+from speechprune.decoding.versions import Question
 from speechprune.models import SpeechLLM
 from speechprune.prompts import LETTERS
+from speechprune.pruners import Pruner
 
 
 def make_row(
     cut: MonoCut, set_name: str, question: Question, system: System, reply: Reply, total: int | None, model: SpeechLLM
 ) -> dict:
-    """The row of a reply, with the fields that ``decode`` lists; it is valid, whatever the cut holds.
+    """The row of a reply, with the fields that docs/stages.md lists; it is valid, whatever the cut holds.
 
     Args:
         cut: the recording; set_name: of the set that it is decoded in.
         question: as the dump has it, not rotated.
         total: audio tokens of the recording; None where there are none.
     """
-    answered, heard = reply.error is None, system.audio not in ("silence", "none")
+    answered, cascade = reply.error is None, isinstance(system.pruner, Cascade)
+    heard = system.audio not in ("silence", "none") and not cascade
     recall, precision = _evidence_kept(reply, total or 0, model.frame_rate) if answered and heard else (None, None)
     rotation: dict[str, Any] = {} if system.permute == "none" else {"rotation": reply.question["rotation"]}
     text: dict[str, Any] = {"reply": reply.text} if system.mode == "generate" else {}
@@ -36,6 +39,8 @@ def make_row(
         text |= {"choices": len(reply.question["choices"])} if answered else {}
     if system.mode == "cloze":
         text = {"mode": "cloze", "choice_tokens": [len(ids) for ids in reply.continuations] if answered else None}
+    if cascade:
+        text |= {"transcript": _about(reply)}
     corpus = cut.custom.get("corpus")
     spoken = {"resynthesised": str(engine)} if (engine := cut.custom.get("resynthesised")) else {}
     passes = {} if reply.indices is None else _passes(system, len(reply.indices), total or 0, model)
@@ -51,7 +56,7 @@ def make_row(
         "answer": _answer(reply.question),
         "choice_logprobs": reply.logprobs,
         **text,
-        "tokens": len(reply.indices) if answered else None,
+        "tokens": (reply.read if cascade else len(reply.indices)) if answered else None,
         "total_tokens": total,
         **passes,
         "duration": _seconds(cut.duration),
@@ -67,9 +72,15 @@ def make_row(
     }
 
 
+def _about(reply: Reply) -> dict | None:
+    """Of a transcript that was read: what a row keeps of it, which is not its text."""
+    text = reply.transcript
+    return None if text is None else {"source": text.source, "hash": text.hash, **text.about}
+
+
 def _passes(system: System, kept: int, total: int, model: SpeechLLM) -> dict:
     """{"layer_tokens": audio tokens that enter each layer of the LLM} where a first pass adds to those read."""
-    passes = [] if isinstance(system.pruner, Oracle) else system.pruner.first_passes(total, kept, model.window)
+    passes = system.pruner.first_passes(total, kept, model.window) if isinstance(system.pruner, Pruner) else []
     if not passes:
         return {}
     found = [kept + sum(tokens for layers, tokens in passes if layer < layers) for layer in range(model.layers)]

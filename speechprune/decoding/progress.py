@@ -17,7 +17,8 @@ from speechprune.asr.kept import job_lines, model_name
 from speechprune.common.files import read_jsonl
 from speechprune.common.reading import read_yaml
 from speechprune.decoding.expected import NAME, identity, read_expected
-from speechprune.decoding.rows import UNVERIFIED, Left, Question, Verdict, key_of, row_problem
+from speechprune.decoding.rows import key_of, row_problem
+from speechprune.decoding.versions import UNVERIFIED, Left, Question, Verdict
 from speechprune.features.lines import custom_of, cut_files, cut_rows, latest_cuts, recording_names
 
 

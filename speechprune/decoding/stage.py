@@ -22,17 +22,19 @@ from speechprune.common.files import Problem, Shard, open_append, shown
 from speechprune.common.meter import Meter
 from speechprune.decoding.answering import Answerer
 from speechprune.decoding.batches import Reply
+from speechprune.decoding.cascade import NAME, Cascade, Transcripts
 from speechprune.decoding.expected import expect
 from speechprune.decoding.folders import FolderOfRows, claim
 from speechprune.decoding.listening import Listening
 from speechprune.decoding.make_rows import make_row
-from speechprune.decoding.oracle import Oracle
-from speechprune.decoding.rows import UNVERIFIED, Left, Question, questions_of
+from speechprune.decoding.rows import questions_of
 from speechprune.decoding.systems import DecodeConfig, System
+from speechprune.decoding.versions import UNVERIFIED, Left, Question
 from speechprune.features.dump import check_model, load_states, read_dump
 from speechprune.features.lines import recording_names
 from speechprune.features.signals import check_signals, load_signals
 from speechprune.models import SpeechLLM
+from speechprune.pruners import Pruner
 
 log = logging.getLogger(__name__)
 
@@ -82,18 +84,11 @@ def decode(
 ) -> DecodeSummary:
     """Write the missing rows of ``exp_dir/<system>/hyp.<job>.jsonl``, one per question and system.
 
-    A row has id, recording, system, rate, model, corpus, set, prediction (letter; null where a generated reply names no
-    choice), answer (letter), choice_logprobs (list; null in mode generate), reply (text, in mode generate), tokens
-    (number kept), total_tokens, layer_tokens (audio tokens that enter each layer of the LLM, where a first pass adds to
-    those kept), duration (of the recording, seconds), kept (which: ``hypotheses.unpack_tokens``; null
-    where the recording is not heard), evidence_recall (share of the evidence's tokens kept, or null),
-    evidence_precision (share of the kept tokens that are the evidence's, or null), error, version (of the question:
-    ``rows.version_of``), audio_hash (of the recording's samples, null where the dump does not know it) and source_hash
-    (of the cut). Questions whose rows are of another version are asked again. ``expected.json`` says, from the start,
-    which rows there will be (``expected``). A system with ``permute: cyclic`` has a row for
-    every rotation of the choices: under ``rotation`` r the r-th choice was shown as A, and the letters of the row are
-    those that were shown. What cannot be answered becomes a row with ``error`` and is tried again by the next run. Rows
-    do not depend on jobs; log-probabilities may, in their last digits, depend on what was batched together
+    docs/stages.md lists the fields of a row. Questions whose rows are of another version are asked again.
+    ``expected.json`` says, from the start, which rows there will be (``expected``). With ``permute: cyclic`` there is
+    a row for every rotation of the choices: under ``rotation`` r the r-th choice was shown as A, and the letters of the
+    row are those that were shown. What cannot be answered becomes a row with ``error`` and is tried again by the next
+    run. Rows do not depend on jobs; log-probabilities may, in their last digits, depend on what was batched together
     (``Answerer``).
 
     Args:
@@ -105,9 +100,9 @@ def decode(
         progress: True for a bar on stderr, False for none; None as ``Meter`` has it.
         stop: asked before each recording; once it says True, the rest is left to another run.
     Raises:
-        FileNotFoundError: there is no dump.
-        ValueError: the model cannot give what a pruner needs, the dump is another model's or has no questions, or
-            ``exp_dir`` holds rows of another model or of other options.
+        FileNotFoundError: there is no dump, or no transcripts that a system reads.
+        ValueError: the model cannot give what a pruner needs, the dump is another model's or has no questions, the
+            transcripts are damaged, or ``exp_dir`` holds rows of another model, of other options or transcripts.
         WriteError: a full disk, ..., or another process runs the same job. Finished rows are kept.
         DeviceError: the GPU failed for good. Finished rows are kept.
     """
@@ -117,8 +112,10 @@ def decode(
     share = set(shard.take(recording_names(dump)))
     cuts = read_dump(dump, summary.problems, share)
     check_model(dump, model)
+    sources = {system.pruner.source for system in config.systems if isinstance(system.pruner, Cascade)}
+    transcripts = Transcripts(config.transcripts or dump / NAME, sources)
     for system in config.systems:
-        if not isinstance(system.pruner, Oracle):
+        if isinstance(system.pruner, Pruner):
             check_signals(system.pruner, model)
         claim(exp / system.folder, system, model)
     folders = {s.folder: {"permute": s.permute, "mode": s.mode} for s in config.systems}
@@ -128,14 +125,24 @@ def decode(
     with ExitStack() as stack:
         # Held for the whole run: a second process for this job is refused, and what a killed one left is mended first.
         files = [stack.enter_context(open_append(exp / s.folder / f"hyp.{shard.job}.jsonl")) for s in config.systems]
+        texts, found = transcripts.hashes(cuts), summary.problems
         rows = {
-            system: FolderOfRows(file, exp / system.folder, shard, system, questions, share, summary.problems)
+            system: FolderOfRows(
+                file,
+                exp / system.folder,
+                shard,
+                system,
+                questions,
+                share,
+                found,
+                texts.get(system.pruner, {}),
+            )
             for system, file in zip(config.systems, files, strict=True)
         }
         summary.problems += _about_earlier_rows(exp, rows.values())
         answerer = Answerer(model, config.batch_tokens)
         for cut in Meter(cuts, f"decode {shard}", "recordings", progress):
-            _decode_recording(cut, dump.resolve().name, rows, answerer, summary, stop)
+            _decode_recording(cut, dump.resolve().name, rows, answerer, transcripts, summary, stop)
         summary.heard = sum((folder.heard for folder in rows.values()), Listening())
     return summary
 
@@ -160,6 +167,7 @@ def _decode_recording(
     set_name: str,
     folders: Mapping[System, FolderOfRows],
     answerer: Answerer,
+    transcripts: Transcripts,
     summary: DecodeSummary,
     stop: Callable[[], bool],
 ) -> None:
@@ -178,7 +186,7 @@ def _decode_recording(
         return
     errors: Counter[str] = Counter()
     before = summary.done
-    for system, rows in _rows(cut, set_name, questions, missing, answerer):
+    for system, rows in _rows(cut, set_name, questions, missing, answerer, transcripts):
         done, skipped = folders[system].add(rows, errors)
         summary.done += done
         summary.skipped += skipped
@@ -195,6 +203,7 @@ def _rows(
     questions: Sequence[dict],
     systems: Sequence[System],
     answerer: Answerer,
+    transcripts: Transcripts,
 ) -> Iterator[tuple[System, list[dict]]]:
     """(system, its rows about one recording) of each system."""
     if not questions or not systems:
@@ -207,7 +216,7 @@ def _rows(
             signals = load_signals(cut)
         except Exception as cause:  # one recording must never stop the run
             error = explain(cause)
-    total = None if tokens is None else len(tokens)
+    total, texts = None if tokens is None else len(tokens), transcripts.of(cut)
     for permute in dict.fromkeys(system.permute for system in systems):
         group = [system for system in systems if system.permute == permute]
         asked = group[0].turned(questions)
@@ -216,7 +225,7 @@ def _rows(
             failed = [Reply(question, error=error) for question in asked]
             pairs = [(system, failed) for system in group]
         else:
-            pairs = answerer.answer(cut.id, tokens, asked, group, signals)
+            pairs = answerer.answer(cut.id, tokens, asked, group, signals, texts)
         for system, replies in pairs:
             yield (
                 system,

@@ -12,6 +12,7 @@ from typing import Any
 from speechprune.common.defaults import QUERY, SEED
 from speechprune.common.reading import read_yaml
 from speechprune.common.registry import lookup
+from speechprune.decoding.cascade import TITLES, Cascade
 from speechprune.decoding.expected import identity
 from speechprune.decoding.modes import folder_name, way_of
 from speechprune.decoding.oracle import Oracle
@@ -31,7 +32,10 @@ MODES = ("logprob", "generate", "cloze")
 SETTINGS = {"audio": AUDIO, "query": QUERIES, "positions": POSITIONS, "permute": PERMUTE, "mode": MODES}
 _SYSTEM_KEYS = ("method", "name", "rates", *SETTINGS)
 _COMMON_KEYS = ("query", "positions", "permute", "mode", "seed")
-_CONFIG_KEYS = ("systems", "rates", *_COMMON_KEYS, "batch_tokens")
+_CONFIG_KEYS = ("systems", "rates", *_COMMON_KEYS, "batch_tokens", "transcripts")
+
+
+Method = Pruner | Oracle | Cascade
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class System:
 
     Attributes:
         name: as in tables; the pruner's name unless the configuration gives another.
-        pruner: the method, or the oracle.
+        pruner: the method: a pruner, the oracle, or a transcript in place of the audio.
         rate: share of the model's ordinary input removed, or None where the pruner has no budget.
         audio: one of ``AUDIO``.
         query: the text that the pruner compares the audio with: "question" or "question+choices".
@@ -51,7 +55,7 @@ class System:
     """
 
     name: str
-    pruner: Pruner | Oracle
+    pruner: Method
     rate: float | None
     audio: str = "recording"
     query: str = QUERY
@@ -75,6 +79,8 @@ class System:
     @property
     def title(self) -> str:
         """How tables print it: the pruner's title, or the name that the configuration gives."""
+        if isinstance(self.pruner, Cascade) and self.name == self.pruner.system:
+            return TITLES[self.pruner.source]
         return self.pruner.title if self.name == self.pruner.name else self.name
 
     def turned(self, questions: Sequence[dict]) -> list[dict]:
@@ -103,11 +109,13 @@ class DecodeConfig:
         systems: in the order of the file, rates ascending as given.
         batch_tokens: most tokens, padding included, in one prefill; None for what suits the device. It changes speed
             and memory, not the answers.
+        transcripts: file that source: asr reads; None for ``transcripts.NAME`` in the dump.
         table: the file's content; settings: what ``changed`` has set. ``progress`` knows a configuration by them.
     """
 
     systems: tuple[System, ...]
     batch_tokens: int | None = None
+    transcripts: Path | None = None
     table: dict | None = dataclasses.field(default=None, compare=False, repr=False)
     settings: dict[str, str] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
@@ -125,9 +133,9 @@ class DecodeConfig:
         )
 
 
-def methods() -> dict[str, type[Pruner | Oracle]]:
-    """{name: class} of all that a system may have as its method: the pruners and the oracle."""
-    return {**all_pruners(), Oracle.name: Oracle}
+def methods() -> dict[str, type[Method]]:
+    """{name: class} of all that a system may have as its method: the pruners, the oracle, a transcript."""
+    return {**all_pruners(), Oracle.name: Oracle, Cascade.name: Cascade}
 
 
 def load_config(path: str | Path) -> DecodeConfig:
@@ -144,6 +152,7 @@ def load_config(path: str | Path) -> DecodeConfig:
             phase2: {heads: full-width}
           - {method: all, without: [full, iterative_fusion]}  # every pruner that there is
           - oracle
+          - {method: transcript, source: reference}           # or asr: what speechprune transcribe wrote
           - {name: silence, method: original, audio: silence}
 
     Raises:
@@ -180,7 +189,10 @@ def _parse(table: dict) -> DecodeConfig:
         raise ValueError(f"batch_tokens: {batch_tokens!r}, expected a whole number of at least 1")
     if taken := next((folder for folder in folders if is_taken(folder)), None):
         raise ValueError(f"systems: {taken}: the experiment's folder has a file or folder of this name; choose another")
-    return DecodeConfig(tuple(systems), batch_tokens, table)
+    transcripts = table.get("transcripts")
+    if not isinstance(transcripts, str | None):
+        raise ValueError(f"transcripts: {transcripts!r}, expected the path of a file")
+    return DecodeConfig(tuple(systems), batch_tokens, Path(transcripts) if transcripts else None, table)
 
 
 def _each(entry: dict) -> list[dict]:
@@ -199,17 +211,19 @@ def _expand(entry: dict, rates: object, common: dict) -> list[System]:
     """One entry of the list -> one system per rate. What is no key of a system is an option of its pruner."""
     if not isinstance(entry.get("method"), str):
         raise ValueError(f"systems: {entry!r} names no method")
-    method, name = entry["method"], entry.get("name", entry["method"])
+    method, name = entry["method"], entry.get("name", _own_name(entry))
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", name):
         raise ValueError(f"systems: name {name!r}; use letters, digits, '_', '-' and '.', beginning with a letter")
     options = {str(key): value for key, value in entry.items() if key not in _SYSTEM_KEYS}
     try:
         lookup("pruner", method, methods())
-        pruner = _oracle(entry, options) if method == Oracle.name else get_pruner(method, **options)
+        pruner = _method(method, entry, options)
     except ValueError as error:
         keys = f" (keys of every system: {', '.join(_SYSTEM_KEYS)})" if options else ""
         raise ValueError(f"systems: {name}: {error}{keys}") from error
     settings = common | {key: entry[key] for key in SETTINGS if key in entry}
+    if isinstance(pruner, Cascade):
+        settings |= {"positions": POSITIONS[0]}
     for key, valid in SETTINGS.items():
         if settings.get(key, valid[0]) not in valid:
             raise ValueError(f"systems: {name}: {key} {settings[key]!r}; choose from: {', '.join(valid)}")
@@ -222,12 +236,37 @@ def _expand(entry: dict, rates: object, common: dict) -> list[System]:
     return [System(name, pruner, rate, **settings) for rate in _rates(name, entry.get("rates", rates))]
 
 
+def _method(name: str, entry: dict, options: dict) -> Method:
+    if name == Oracle.name:
+        return _oracle(entry, options)
+    return _cascade(entry, options) if name == Cascade.name else get_pruner(name, **options)
+
+
+def _own_name(entry: dict) -> str:
+    """Of a system that is given none."""
+    known = entry["method"] == Cascade.name and entry.get("source") in TITLES
+    return Cascade(entry["source"]).system if known else entry["method"]
+
+
 def _oracle(entry: dict, options: dict) -> Oracle:
     if options:
         raise ValueError(f"unknown option {next(iter(options))!r}; oracle has none")
-    if entry.get("audio", "recording") != "recording":
-        raise ValueError(f"oracle with audio {entry['audio']!r}; it needs the recording: remove 'audio'")
+    _needs_recording(entry)
     return Oracle()
+
+
+def _cascade(entry: dict, options: dict) -> Cascade:
+    if unknown := [key for key in options if key != "source"]:
+        raise ValueError(f"unknown option {unknown[0]!r}; transcript has: source")
+    _needs_recording(entry)
+    if entry.get("positions", POSITIONS[0]) != POSITIONS[0]:
+        raise ValueError(f"positions {entry['positions']!r}; a transcript has none of the audio: remove 'positions'")
+    return Cascade(options.get("source", ""))
+
+
+def _needs_recording(entry: dict) -> None:
+    if entry.get("audio", AUDIO[0]) != AUDIO[0]:
+        raise ValueError(f"{entry['method']} with audio {entry['audio']!r}; it needs the recording: remove 'audio'")
 
 
 def _rates(name: str, rates: object) -> Sequence[float]:

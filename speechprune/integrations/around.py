@@ -10,9 +10,9 @@ from typing import Any
 from transformers import PreTrainedModel, ProcessorMixin
 
 from speechprune.common.defaults import PRUNER, SEED
-from speechprune.integrations.choosing import Chooser, budget
 from speechprune.integrations.cut_off import Cuts
 from speechprune.integrations.hooks import Hooks
+from speechprune.integrations.selecting import Chooser, budget
 from speechprune.models.audio_token import AudioTokenLLM
 from speechprune.models.base import SpeechLLM
 from speechprune.pruners import Pruner, get_pruner

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from speechprune.asking import Recording, listen
 from speechprune.common.defaults import PRUNER, SEED
-from speechprune.integrations.choosing import budget
+from speechprune.integrations.selecting import budget
 from speechprune.models.base import Prompt, SpeechLLM
 from speechprune.models.qwen2_audio import Qwen2Audio
 from speechprune.pruners import Pruner, get_pruner

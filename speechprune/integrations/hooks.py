@@ -18,8 +18,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from speechprune.integrations.choosing import Batch, Chooser
 from speechprune.integrations.cut_off import Cuts
+from speechprune.integrations.selecting import Batch, Chooser
 from speechprune.models.audio_token import AudioTokenLLM
 
 _FEATURES = ("input_features", "audio_input_features")  # what stock forwards call those of audio

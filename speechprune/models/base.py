@@ -202,6 +202,10 @@ class SpeechLLM(ABC):
         """
 
     @abstractmethod
+    def with_text(self, prompt: Prompt, text: str) -> tuple[Prompt, int]:
+        """(prompt with ``text`` for the audio and its marks, such as ``<|audio_bos|>``; in how many tokens)."""
+
+    @abstractmethod
     def continuations(self, prompt: Prompt, texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
         """The token ids of each text as the answer to ``prompt``, one token or more."""
 

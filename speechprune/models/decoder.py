@@ -16,6 +16,7 @@ from speechprune.models.batching import shared_prefixes
 from speechprune.models.reading_llm import ReadingLLM
 from speechprune.prompts import letters as letters_of
 
+_AUDIO_WORDS = ("audio", "sound", "speech", "boa", "eoa")  # in the names of the marks around audio
 WINDOWS_PER_FORWARD = 8  # enough to fill a GPU with a large encoder; memory does not grow with the recording
 
 
@@ -95,9 +96,7 @@ class DecoderLLM(ReadingLLM):
         return logprobs.masked_fill(beyond, -torch.inf)
 
     def continuations(self, prompt: Prompt, texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
-        # Behind "Answer:" a word begins with its space; behind a line break, or a token that ends a turn, it does not.
-        end = self._tokenizer.decode(list(prompt.after[-1:]), skip_special_tokens=True)
-        space = " " if end and not end[-1].isspace() else ""
+        space = self._space_behind(prompt.after)
         found = []
         for text in texts:
             ids = tuple(self._tokenizer(space + text, add_special_tokens=False)["input_ids"])
@@ -105,6 +104,29 @@ class DecoderLLM(ReadingLLM):
                 raise ValueError(f"{self.name}: the choice {text!r} is no token of this tokenizer")
             found.append(ids)
         return tuple(found)
+
+    def with_text(self, prompt: Prompt, text: str) -> tuple[Prompt, int]:
+        before, after = list(prompt.before), list(prompt.after)
+        while before and self._marks_audio(before[-1]):
+            before.pop()
+        while after and self._marks_audio(after[0]):
+            after.pop(0)
+        next_one = self._tokenizer.decode(after[:1], skip_special_tokens=True)
+        line_break = "\n" if next_one and not next_one[0].isspace() else ""  # what follows is another text
+        words = f"{self._space_behind(before)}{text}{line_break}"
+        ids = self._tokenizer(words, add_special_tokens=False)["input_ids"]
+        return Prompt((*before, *ids), tuple(after)), len(ids)
+
+    def _space_behind(self, ids: Sequence[int]) -> str:
+        """Behind "Answer:" a word begins with its space; behind a line break or a mark that ends a turn it does not."""
+        end = self._tokenizer.decode(list(ids[-1:]), skip_special_tokens=True)
+        return " " if end and not end[-1].isspace() else ""
+
+    def _marks_audio(self, token: int) -> bool:
+        """Whether it is a special token that is named after audio: ``[BEGIN_AUDIO]``, ``<|audio_eos|>``."""
+        name = self._tokenizer.convert_ids_to_tokens(token).casefold()
+        special = not self._tokenizer.decode([token], skip_special_tokens=True)
+        return special and any(word in name for word in _AUDIO_WORDS)
 
     @torch.inference_mode()
     def cloze_logprobs(

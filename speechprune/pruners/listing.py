@@ -5,8 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 
-from tabulate import tabulate
-
 from speechprune.pruners.options import all_pruners
 
 _OF_ITS_PARTS = "what its parts need"
@@ -29,4 +27,6 @@ def listing() -> list[dict]:
 def format_listing(found: Sequence[dict]) -> str:
     """A table for the terminal."""
     rows = [[e["name"], e["line"], e["source"] or "-", ", ".join(e["needs"]) or "-"] for e in found]
+    from tabulate import tabulate  # where torch and transformers are alone, pruners run without it
+
     return tabulate(rows, headers=["Name", "What it keeps", "Source", "Needs"], maxcolwidths=[None, 60, 24, 24])

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from speechprune.common.files import Problem
 from speechprune.common.reading import read_json
-from speechprune.decoding.answering import evidence_mask
+from speechprune.decoding.choosing import evidence_mask
 from speechprune.decoding.hypotheses import current_questions, read_hypotheses, replaced_audio, unpack_tokens
 from speechprune.decoding.modes import CLOZE, folder_name, way_of
 from speechprune.features.dump import check_model, load_states, read_dump

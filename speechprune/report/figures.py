@@ -19,8 +19,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from speechprune.common.files import atomic_write
+from speechprune.common.intervals import wilson
 from speechprune.report.scores import read_scores
-from speechprune.scoring.stats import wilson
 from speechprune.scoring.titles import has_letters, mode_title, title
 
 log = logging.getLogger(__name__)

@@ -47,6 +47,8 @@ _BINS = {"system": str, "rate": _MAYBE, "bins": [_BIN]}
 _COST = {"system": str, "rate": _MAYBE, "audio_tokens": int, "text_tokens": int, "prefill_flop": _NUMBER}
 _COST |= {"tf": _NUMBER, "tm": _NUMBER, "sa": _NUMBER}
 _PRIOR = {"system": str, "rate": _MAYBE, "audio": str, "predicted": {str: _NUMBER}, "probability": {str: _NUMBER}}
+_CASCADE = {"system": str, "rate": _MAYBE, "source": str, "models": [str], "recordings": int}
+_CASCADE |= {"wer": _MAYBE, "seconds": _MAYBE, "rtf": _MAYBE}
 _SHARE = {"n": int, "accuracy": _NUMBER, "ci95": _Pair}
 _CLOZE = {
     "metric": str,
@@ -73,6 +75,7 @@ _DOCUMENT: dict[str, Any] = {
     "by_position?": [_BINS | {"bins": [_BIN | {"high": _NUMBER}]}],  # a share has no open end
     "by_duration?": [_BINS],
     "costs?": [_COST],
+    "cascades?": [_CASCADE],
     "mode?": str,
     "cloze?": _CLOZE,
 }

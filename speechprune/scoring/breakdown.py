@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechprune.common.files import Problem
+from speechprune.data.shortcuts import TextQuestion, text_question
 from speechprune.decoding.rows import questions_of
 from speechprune.prompts import LETTERS
 from speechprune.scoring.tally import by_system, question_scores, scored
@@ -21,21 +22,15 @@ SECONDS = (0.0, 30.0, 60.0, 90.0, 120.0, 180.0, math.inf)  # edges of durations
 
 
 @dataclass(frozen=True)
-class Asked:
+class Asked(TextQuestion):
     """One question with what the cut says about it.
 
     Attributes:
-        question, choices, answer: as in the cut; answer is an index.
-        transcript: the recording's sentences, joined in time order.
         position: middle of the evidence as a share of the recording, in [0, 1], or None without evidence; of several
             spans, the middle between the first one's start and the last one's end.
         duration: of the recording, in seconds.
     """
 
-    question: str
-    choices: tuple[str, ...]
-    answer: int
-    transcript: str
     position: float | None
     duration: float
 
@@ -112,10 +107,7 @@ def _asked(cut: MonoCut, question: dict) -> Asked:
         start = min(span["start"] for span in spans)
         end = max(span["start"] + span["duration"] for span in spans)
         position = min(1.0, (start + end) / 2 / cut.duration)
-    sentences = sorted(cut.supervisions, key=lambda sentence: sentence.start)
-    transcript = " ".join(sentence.text or "" for sentence in sentences)
-    choices = tuple(question["choices"])
-    return Asked(question["question"], choices, question["answer"], transcript, position, float(cut.duration))
+    return Asked(**asdict(text_question(cut, question)), position=position, duration=float(cut.duration))
 
 
 def by_position(rows: list[dict], asked: dict[str, Asked]) -> list[Breakdown]:

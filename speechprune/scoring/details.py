@@ -19,6 +19,7 @@ def details(document: dict) -> list[Section]:
         _cloze(document),
         _comparisons(document),
         _rotations(document),
+        _cascades(document),
         _costs(document),
         _benchmark(document),
         _breakdown(document, "by_position", "position of the evidence", "Position", _position),
@@ -116,6 +117,24 @@ def _rotations(document: dict) -> Section | None:
         "Letter bias: share of the answers that would have to move for no letter to be preferred.",
     ]
     return Section("Rotated choices", "Rotated choices", [Table(header, rows), Notes(notes)])
+
+
+def _cascades(document: dict) -> Section | None:
+    """Of the systems that read transcripts."""
+    rows = []
+    for cascade in document.get("cascades") or []:
+        times = ("-" if cascade[key] is None else f"{cascade[key]:.3g}" for key in ("seconds", "rtf"))
+        by = ", ".join(cascade["models"]) or "-"
+        rows.append((title_in(document, cascade), by, str(cascade["recordings"]), percent(cascade["wer"]), *times))
+    if not rows:
+        return None
+    notes: list[Text] = [
+        "The LLM reads a transcript in place of audio. Tokens, in the main table and the costs, are its text tokens.",
+        "WER: word errors by the words of the reference. Seconds: of recognising a recording, mean, on any machine "
+        "that did it; RTF: by the seconds of audio. They come before the prefill, in the encoder's place.",
+    ]
+    header = ("System", "Written down by", "Recordings", "WER %", "Seconds", "RTF")
+    return Section("Transcripts", "Transcripts", [Table(header, rows), Notes(notes)])
 
 
 def _costs(document: dict) -> Section | None:

@@ -14,6 +14,7 @@ from speechprune.decoding.modes import CLOZE, LETTERED, by_way
 from speechprune.decoding.rows import hypothesis_files, label
 from speechprune.scoring import giveaways
 from speechprune.scoring.breakdown import Asked, by_duration, by_position, read_asked
+from speechprune.scoring.cascades import cascade_scores
 from speechprune.scoring.cloze import Metric, cloze_scores, measured_ways
 from speechprune.scoring.comparison import SystemScore, score
 from speechprune.scoring.doubts import doubts, undecoded_text, unpruned_text
@@ -89,6 +90,7 @@ class Experiment:
             "expected": None
             if self.cuts is None
             else {"cuts": str(self.cuts), "questions": len(self.expected), "undecoded": len(undecoded)},
+            "cascades": [asdict(cascade) for cascade in cascade_scores(rows)],
             "chance": chance(rows, {question: len(about.choices) for question, about in self.asked.items()}),
             "resynthesised": sorted({str(row["resynthesised"]) for row in rows if row.get("resynthesised")}),
             "constant_letter": constant_letter(rows),

@@ -6,11 +6,11 @@ An accuracy says that a model heard something only as far as it stands above the
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from speechprune.data.shortcuts import text_scores
 from speechprune.decoding.hypotheses import choices_of
 from speechprune.decoding.rows import label
 from speechprune.prompts import LETTERS
@@ -61,52 +61,7 @@ def constant_letter_guesses(rows: list[dict]) -> list[Guess]:
 
 def text_guesses(asked: dict[str, Asked]) -> list[Guess]:
     """The longest choice, and the choices' overlap with the reference transcript as a ceiling of word matching."""
-    questions = list(asked.values())
-    longest = [(question, longest_choices(question.choices)) for question in questions]
-    clear = [(question, best) for question, best in longest if len(best) == 1]
-    transcribed = [question for question in questions if question.transcript.strip()]
-    return [
-        *_guess("Longest choice, ties shared", (_share(question.answer, best) for question, best in longest)),
-        *_guess("Longest choice, where one is longest", (_share(question.answer, best) for question, best in clear)),
-        *_guess(
-            "Word overlap with the transcript",
-            (_share(q.answer, overlapping_choices(q.question, q.choices, q.transcript)) for q in transcribed),
-        ),
-    ]
-
-
-def _share(answer: int, best: Sequence[int]) -> float:
-    return (answer in best) / len(best)
-
-
-def longest_choices(choices: Sequence[str]) -> list[int]:
-    """Indices of the choices with the most characters, one unless they tie."""
-    sizes = [len(choice.strip()) for choice in choices]
-    return [index for index, size in enumerate(sizes) if size == max(sizes)]
-
-
-def overlapping_choices(question: str, choices: Sequence[str], transcript: str) -> list[int]:
-    """Indices of the choices whose words, with the question's, match a stretch of the transcript best.
-
-    The sliding window of MCTest (Richardson, Burges and Renshaw 2013, algorithm 1): for a choice, S is the set of its
-    and the question's words; a window of |S| words of the transcript scores the sum over its words that are in S of
-    log(1 + 1 / count), count being the word's number in the transcript; the best window counts.
-    """
-    words = _words(transcript)
-    counts = Counter(words)
-    weights = [math.log1p(1 / counts[word]) for word in words]
-    scores = []
-    for choice in choices:
-        wanted = {*_words(question), *_words(choice)}
-        gains = [weight if word in wanted else 0.0 for word, weight in zip(words, weights, strict=True)]
-        size = len(wanted)
-        windows = [math.fsum(gains[start : start + size]) for start in range(max(1, len(gains) - size + 1))]
-        scores.append(round(max(windows), 9))  # sums in another order must still tie
-    return [index for index, found in enumerate(scores) if found == max(scores)]
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"[\w']+", text.casefold())
+    return [guess for name, scores in text_scores(asked.values()).items() for guess in _guess(name, scores)]
 
 
 def letter_priors(rows: list[dict], audio: dict[str, str], lettered: bool = True) -> list[LetterPrior]:

@@ -10,6 +10,7 @@
           hard: test_h                # the set that the paper has of the questions that Original answers wrongly
           accuracy:                   # percent as printed: {model: {system: figure or {rate: figure}}}
             Qwen2-Audio: {original: "60.38", speechprune: {0.2: "89.23"}}
+          quality: {recordings: "1,012", seconds: "87.89", wer: "0.0389", utmos: "3.91"}  # of its speech, as printed
 
 All keys are optional, as the file is. The recipe itself is not imported. Nothing here is measured, or ours.
 """
@@ -37,12 +38,14 @@ class PublishedSet:
         source: where the figures stand.
         accuracy: {model: figures}, the model that stands for others first.
         hard: the same on the questions that Original answers wrongly.
+        quality: of its speech: number of ``recordings``, their mean ``seconds``, ``wer`` and ``utmos``, as printed.
     """
 
     title: str | None
     source: str
     accuracy: dict[str, Figures]
     hard: dict[str, Figures]
+    quality: dict[str, str]
 
 
 def published(corpus: str | None, name: str) -> PublishedSet | None:
@@ -52,6 +55,17 @@ def published(corpus: str | None, name: str) -> PublishedSet | None:
         ValueError: the corpus' file is not as it should be.
     """
     return _sets(corpus).get(name) if corpus and re.fullmatch(r"[A-Za-z0-9_-]+", corpus) else None
+
+
+def published_qualities() -> list[PublishedSet]:
+    """The sets of all recipes whose speech's quality is printed.
+
+    Raises:
+        ValueError: a corpus' file is not as it should be.
+    """
+    folder = Path(str(resources.files("speechprune.recipes")))
+    sets = [found for path in sorted(folder.glob("*.yaml")) for found in _sets(path.stem).values()]
+    return [found for found in sets if found.quality]
 
 
 def set_title(document: dict) -> str:
@@ -93,11 +107,19 @@ def _sets(corpus: str) -> dict[str, PublishedSet]:
                 source=content.get("source", path.name),
                 accuracy=figures[name],
                 hard=figures[about["hard"]] if "hard" in about else {},
+                quality=_texts(about.get("quality", {})),
             )
             for name, about in sets.items()
         }
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: 'published' is not as speechprune/scoring/published.py says: {error}") from error
+
+
+def _texts(printed: dict) -> dict[str, str]:
+    for name, figure in printed.items():
+        if not isinstance(figure, str):
+            raise ValueError(f"quality: {name}: {shown(figure)}, expected the figure in quotes, digit for digit")
+    return printed
 
 
 def _by_model(models: dict) -> dict[str, Figures]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+from speechprune.common.intervals import wilson
 from speechprune.decoding.hypotheses import choices_of
 from speechprune.decoding.rows import label
 from speechprune.prompts import LETTERS
-from speechprune.scoring.stats import wilson
 
 METHODS = (
     "original",

@@ -11,7 +11,7 @@ from speechprune.common.rooms import beside_run_sh
 from speechprune.tts.base import TTSEngine, Utterance, Voice, Word
 
 __path__ += beside_run_sh(__name__)
-__all__ = ["TTSEngine", "Utterance", "Voice", "Word", "get_engine", "read_names"]
+__all__ = ["TTSEngine", "Utterance", "Voice", "Word", "engines", "get_engine", "read_names"]
 
 
 @cache
@@ -24,7 +24,12 @@ def get_engine(spec: str) -> TTSEngine:
         ValueError: an unknown engine (the message lists those that there are), or weights that it does not take.
     """
     name, _, weights = spec.partition(":")
-    return lookup("TTS engine", name, subclasses("speechprune.tts", TTSEngine))(weights or None)
+    return lookup("TTS engine", name, engines())(weights or None)
+
+
+def engines() -> dict[str, type[TTSEngine]]:
+    """{name: class} of every engine, sorted by name."""
+    return subclasses("speechprune.tts", TTSEngine)
 
 
 def read_names(path: Path, voices: Sequence[Voice]) -> list[Voice]:

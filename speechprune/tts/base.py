@@ -52,13 +52,18 @@ class TTSEngine(ABC):
         name: what ``--tts`` takes.
         identity: the name, and what else decides how a text sounds; recordings of another identity are spoken anew.
         sampling_rate: of what it speaks, Hz.
+        licence: of the engine and its weights, for the card of a benchmark that it speaks.
     """
 
     name: ClassVar[str]
+    licence: ClassVar[str] = "not stated"
     sampling_rate: int
 
     def __init__(self, weights: str | None = None) -> None:
-        """Start the engine. ``weights``: what stands behind the name in ``--tts name:weights``."""
+        """Check that it can speak. ``weights``: what stands behind the name in ``--tts name:weights``.
+
+        What a forked process cannot share (threads, connections, other programs) is begun at the first ``speak``.
+        """
         if weights is not None:
             raise ValueError(f"--tts {self.name}:{weights}: {self.name} has no weights to choose; give {self.name}")
 

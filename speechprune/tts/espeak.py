@@ -73,6 +73,7 @@ class Espeak(TTSEngine):
     """English voices of espeak-ng at 22,050 Hz. Not for several threads at once: the C library holds global state."""
 
     name = "espeak"
+    licence = "GPL-3.0-or-later (the program)"
     _library: ClassVar[ctypes.CDLL | None] = None  # the one copy in this process, whichever instance loaded it
 
     def __init__(self, weights: str | None = None) -> None:

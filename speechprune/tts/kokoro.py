@@ -11,12 +11,14 @@ import hashlib
 import os
 import shutil
 import tempfile
+from functools import cached_property
 from pathlib import Path
 
 import espeakng_loader
 import numpy as np
 
 from speechprune.common.download import download_file
+from speechprune.common.extras import require
 from speechprune.tts.base import TTSEngine, Utterance, Voice
 
 _RELEASE = "https://github.com/thewh1teagle/kokoro-onnx/releases/download/model-files-v1.0"
@@ -33,9 +35,10 @@ class Kokoro(TTSEngine):
     """28 English voices at 24,000 Hz; about twice as fast as speech on two cores. Pitch is the voice's own."""
 
     name = "kokoro"
+    licence = "Apache-2.0"
 
     def __init__(self, weights: str | None = None) -> None:
-        """Load the model.
+        """Find the model; it is loaded at the first word, so that each of several processes loads its own.
 
         Args:
             weights: a folder with the export (``*.onnx``) and its voices (``voices*.bin`` or ``.npz``); if not given,
@@ -44,33 +47,40 @@ class Kokoro(TTSEngine):
             ModuleNotFoundError: the packages are missing. FileNotFoundError: the folder lacks a part.
         """
         import kokoro_onnx
+
+        require("onnxruntime")
+        self.sampling_rate = kokoro_onnx.SAMPLE_RATE
+        self._model, self._styles = _published() if weights is None else _in_folder(Path(weights).expanduser())
+        with np.load(self._styles) as stored:
+            self._names = sorted(name for name in stored.files if name[0] in _LANGUAGES)
+        with self._model.open("rb") as file:
+            self._digest = hashlib.file_digest(file, "sha256").hexdigest()[:8]
+
+    @cached_property
+    def _kokoro(self):
+        import kokoro_onnx
         import onnxruntime
 
-        model, voices = _published() if weights is None else _in_folder(Path(weights).expanduser())
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", 0))  # 0: all cores
-        session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(self._model), options, providers=["CPUExecutionProvider"])
         # A copy of espeak's library of its own: kokoro-onnx never closes it, and ``Espeak`` needs fresh ones.
         self._folder = tempfile.TemporaryDirectory(prefix="speechprune-kokoro-")
         library = shutil.copy(espeakng_loader.get_library_path(), self._folder.name)
         phonemes = kokoro_onnx.EspeakConfig(lib_path=str(library))
-        self._kokoro = kokoro_onnx.Kokoro.from_session(session, str(voices), phonemes)
-        self.sampling_rate = kokoro_onnx.SAMPLE_RATE
-        with model.open("rb") as file:
-            self._digest = hashlib.file_digest(file, "sha256").hexdigest()[:8]
+        return kokoro_onnx.Kokoro.from_session(session, str(self._styles), phonemes)
 
     @property
     def identity(self) -> str:
         return f"{self.name}-{self._digest}"
 
     def voices(self) -> list[Voice]:
-        names = sorted(name for name in self._kokoro.voices if name[0] in _LANGUAGES)
-        return [Voice(name, name[1].upper()) for name in names]
+        return [Voice(name, name[1].upper()) for name in self._names]
 
     def speak(self, text: str, voice: str, rate: int = _NATURAL, pitch: int = 50) -> Utterance:
         if not text.strip():
             raise ValueError("nothing to speak: the text is empty")
-        if voice not in self._kokoro.voices or voice[0] not in _LANGUAGES:
+        if voice not in self._names:
             raise ValueError(f"kokoro has no English voice {voice!r}; names look like af_heart, see Kokoro().voices()")
         speed = float(np.clip(rate / _NATURAL, *_SPEEDS))
         samples, sampling_rate = self._kokoro.create(text, voice, speed, _LANGUAGES[voice[0]])

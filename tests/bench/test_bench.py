@@ -14,10 +14,13 @@ from helpers.shells import ROOT
 from helpers.speech_configs import SEVEN_B, TEXT
 from transformers import AutoConfig, Qwen2AudioConfig
 
-from speechprune.bench import TITLES, format_bench, prefill, pruning
-from speechprune.bench.prefill import format_prefill, measure_prefill
+from speechprune.bench import pruning
+from speechprune.bench.measure import TITLES, format_bench
+from speechprune.bench.pages import BEGIN, SKIPPED, gpu_section, put_section
+from speechprune.bench.prefill import Requests, format_prefill, prefill_rows, random_model
 from speechprune.bench.pruning import format_pruning, measure_pruning
 from speechprune.bench.selection import format_selection, measure_selection
+from speechprune.bench.serving import first_tokens, format_first_tokens
 from speechprune.bench.sizes import PAPER_MS
 from speechprune.bench.sweep import SYSTEMS, format_sweep, measure_sweep
 from speechprune.bench.timing import Machine, Times, milliseconds, side_by_side
@@ -180,44 +183,50 @@ def refuse(*_):
 
 
 def test_prefill_runs_with_tiny_sizes(config):
-    result = measure_prefill(config, CPU, torch.float32, batches=(1, 3), repeats=2, seconds=1.1)
-    assert (result["recording_tokens"], result["windows"]) == (28, 3)
-    assert [(row["batch"], row["rate"], row["tokens"]) for row in result["rows"]] == [
+    model = random_model(config, CPU, torch.float32)
+    rows = list(prefill_rows(model, batches=(1, 3), repeats=2, seconds=1.1))
+    assert [(row["batch"], row["rate"], row["tokens"]) for row in rows] == [
         (batch, rate, tokens)
         for batch in (1, 3)
         for rate, tokens in ((None, 117), (0.2, 115), (0.4, 113), (0.6, 111), (0.8, 109))
     ]
-    for row in result["rows"]:
+    for row in rows:
         assert 0 < row["encoder_share"] < 1
-        assert (row["pruning"] is None) == (row["rate"] is None)
+        assert (row["pruning"] is None) == (row["rate"] is None) == (row["pruning_share"] is None)
         assert row["peak_bytes"] is None and row["paper"] is None
-    first, last = result["rows"][0], result["rows"][4]
+    first, last = rows[0], rows[4]
     assert first["ratio"] == first["ratio_with_encoder"] == 1
     assert last["ratio"] == first["time"]["median_seconds"] / last["time"]["median_seconds"]
+    assert last["pruning_share"] == last["pruning"]["median_seconds"] / last["time"]["median_seconds"]
     assert last["limit"] == 117 / 109
-    assert format_prefill(json.loads(json.dumps(result))).count("\n|") == 1 + 1 + 10
+    assert format_prefill(json.loads(json.dumps(rows))).count("\n|") == 1 + 1 + 10
 
 
-def test_prefill_names_the_batch_that_does_not_fit(config, monkeypatch):
-    measure = prefill._Batch.measure
+def test_a_batch_that_does_not_fit_is_named(config, monkeypatch):
+    measure, first_token = Requests.measure, Requests.first_token
 
-    def too_large(self, repeats):
+    def too_large(self, *args):
         if self.batch > 1:
             raise torch.OutOfMemoryError
-        return measure(self, repeats)
+        return (measure if isinstance(args[0], int) else first_token)(self, *args)
 
-    monkeypatch.setattr(prefill._Batch, "measure", too_large)
+    monkeypatch.setattr(Requests, "measure", too_large)
+    monkeypatch.setattr(Requests, "first_token", too_large)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    result = measure_prefill(config, CPU, torch.float32, batches=(1, 32), repeats=2, seconds=1.2)
-    assert len(result["rows"]) == 6
-    assert result["rows"][-1] == {"batch": 32, "error": "out of memory on cpu"}
-    assert "out of memory on cpu" in format_prefill(result)
+    model = random_model(config, CPU, torch.float32)
+    rows = list(prefill_rows(model, batches=(1, 32), repeats=2, seconds=1.2))
+    assert len(rows) == 6
+    assert rows[-1] == {"batch": 32, "error": "out of memory on cpu"}
+    assert "out of memory on cpu" in format_prefill(rows)
+    rows = list(first_tokens(model, at_once=(2, 1), repeats=2, seconds=1.2))
+    assert [row.get("error") for row in rows] == ["out of memory on cpu", None, None, None]
+    assert "out of memory on cpu" in format_first_tokens(rows)
 
 
 def test_prefill_reads_what_it_kept(config):
     """The decoder sees the tokens that SpeechPrune chose, between the halves of the prompt."""
-    model = prefill.Qwen2AudioForConditionalGeneration(config).eval()
-    batch = prefill._Batch(model, 2, 30, 3, CPU)
+    model = random_model(config, CPU, torch.float32)
+    batch = Requests(model, 2, seconds=1.2)
     seen = []
     hook = lambda _module, _args, options: seen.append(options["inputs_embeds"])  # noqa: E731
     model.get_decoder().register_forward_pre_hook(hook, with_kwargs=True)
@@ -232,17 +241,20 @@ def test_prefill_reads_what_it_kept(config):
 # The command
 
 
-def test_without_a_gpu_prefill_is_skipped(tmp_path, monkeypatch):
+def test_without_a_gpu_its_line_is_skipped(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    result = json.loads(run("prefill", "--json"))
-    assert result["lines"] == {"prefill": {"skipped": prefill.NO_GPU}}
+    result = json.loads(run("gpu", "--json"))
+    assert result["lines"] == {"gpu": {"skipped": SKIPPED}}
     assert result["machine"]["gpu"] is None
-    monkeypatch.setattr(sys, "argv", ["/usr/bin/speechprune", "bench", "prefill", "--out", "a page.md"])
-    text = run("prefill", "--out", tmp_path / "page.md")
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/speechprune", "bench", "gpu", "--out", "a page.md"])
+    text = run("gpu", "--out", tmp_path / "page.md")
     assert "**Skipped: no GPU: " in text and "|" not in text
     page = (tmp_path / "page.md").read_text(encoding="utf-8")
-    assert page.startswith("# Performance\n\nThis page was written by `speechprune bench prefill --out 'a page.md'`,")
-    assert text.strip() in page
+    assert page.startswith("# Performance\n\nThis page was written by `speechprune bench gpu --out 'a page.md'`,")
+    assert f"## On a GPU\n\n{BEGIN}\n\n{SKIPPED}\n" in page
+    put_section(tmp_path / "page.md", "Measured elsewhere.")
+    run("gpu", "--out", tmp_path / "page.md")
+    assert gpu_section(tmp_path / "page.md") == "Measured elsewhere."
 
 
 def test_the_command_sweeps_a_prepared_set(tmp_path):
@@ -262,7 +274,7 @@ def test_the_command_sweeps_a_prepared_set(tmp_path):
 def test_unknown_lines_are_refused():
     result = CliRunner().invoke(main, ["bench", "weather"])
     assert result.exit_code == 2
-    assert "'weather' is not one of 'sweep', 'long', 'pruning', 'prefill'" in result.stderr
+    assert "'weather' is not one of 'sweep', 'long', 'pruning', 'gpu'" in result.stderr
 
 
 def test_the_page_was_written_by_the_command():

@@ -11,8 +11,9 @@ import soundfile
 from click.testing import CliRunner
 from helpers.decoding import make_recordings, tiny_llm
 
-from speechprune.bench import TITLES, format_bench, long
+from speechprune.bench import long
 from speechprune.bench.long import format_long, measure_long
+from speechprune.bench.measure import TITLES, format_bench
 from speechprune.cli import main
 from speechprune.data.cuts import write_cuts
 

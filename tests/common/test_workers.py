@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from speechprune.common.files import WriteError
-from speechprune.common.workers import in_processes
+from speechprune.common.workers import Died, in_processes, outlasting
 
 
 def double(number: int) -> int:
@@ -49,6 +49,27 @@ def test_an_error_comes_as_it_is_and_ends_the_rest(processes):
 def test_a_killed_worker_is_a_sentence():
     with pytest.raises(OSError, match=r"a worker process was killed; is the memory full\?.* the same command"):
         list(in_processes(die, [(0,), (1,)], 2))
+
+
+def sometimes_die(number: int, deadly: int) -> int:
+    time.sleep(0.002 * (number % 3))  # they end in another order than they began
+    if number == deadly:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_process_that_dies_costs_its_task_alone(processes):
+    results = list(outlasting(sometimes_die, ((i, 7) for i in range(12)), processes))
+    assert results == [*range(7), Died(), *range(8, 12)]
+
+
+def test_tasks_are_taken_a_few_ahead():
+    taken = []
+    results = outlasting(double, ((i,) for i in range(1000) if taken.append(i) is None), 2)
+    assert next(results) == 0
+    assert 0 < len(taken) < 20
+    results.close()
 
 
 def test_write_errors_survive_a_pickle():

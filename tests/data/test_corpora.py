@@ -41,7 +41,7 @@ def test_from_the_published_text_to_the_table(tmp_path, monkeypatch):
     call("download", "spiral", "raw", "--tts", "espeak")
     call("prepare", "spiral", "raw", "data", "--tts", "espeak", "--sets", "test,test_h")
     assert "2 cuts, no problems" in call("validate", "data/test/cuts.jsonl.gz")
-    assert "always 'B': 100.00 %" in call("describe", "data/test/cuts.jsonl.gz")
+    assert 'Constant letter "B": 100.00 %' in call("describe", "data/test/cuts.jsonl.gz")
     assert (tmp_path / "data/test/description.png").is_file()
     call("features", "data/test/cuts.jsonl.gz", "dump", "--model", model)
     call("decode", "dump", "exp", "--config", "decode.yaml", "--model", model)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from helpers.decoding import RECORDING, WINDOW, answer, questions, system
 
-from speechprune.decoding.answering import Answerer, evidence_mask
+from speechprune.decoding.answering import Answerer
 from speechprune.decoding.batches import Reply, batches
+from speechprune.decoding.choosing import evidence_mask
 from speechprune.models import Prompt
 from speechprune.pruners import PAD, RAC, RAP, Full, Original, Phase1, SpeechPrune
 

@@ -21,8 +21,8 @@ from helpers.decoding import (
 
 from speechprune.decoding import answering, stage
 from speechprune.decoding.hypotheses import unpack_tokens
-from speechprune.decoding.rows import version_of
 from speechprune.decoding.stage import DecodeSummary, decode
+from speechprune.decoding.versions import version_of
 from speechprune.scoring.comparison import score
 
 FOLDERS = ["full", "original", "rap_0.2", "rap_0.6", "silence", "speechprune_0.4"]

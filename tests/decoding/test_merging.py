@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers.decoding import WINDOW, answer, config_of, make_dump, make_recordings, system
 
-from speechprune.decoding.answering import evidence_mask
+from speechprune.decoding.choosing import evidence_mask
 from speechprune.decoding.hypotheses import read_hypotheses, unpack_tokens
 from speechprune.decoding.stage import decode
 from speechprune.decoding.systems import load_config

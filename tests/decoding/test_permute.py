@@ -19,7 +19,8 @@ from helpers.decoding import (
 )
 
 from speechprune.common.files import Shard
-from speechprune.decoding.answering import Answerer, evidence_mask
+from speechprune.decoding.answering import Answerer
+from speechprune.decoding.choosing import evidence_mask
 from speechprune.decoding.hypotheses import read_hypotheses
 from speechprune.decoding.oracle import Oracle
 from speechprune.decoding.systems import System

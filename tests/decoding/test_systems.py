@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers.pruner_matrix import EXAMPLES
 from helpers.shells import ROOT
 
+from speechprune.bench.equality import EXAMPLES
 from speechprune.decoding.systems import AUDIO, DecodeConfig, System, load_config
 from speechprune.pruners import RAP, Full, Original, Phase2, SpeechPrune, all_pruners, get_pruner
 

@@ -21,7 +21,7 @@ from speechprune.cli import main
 from speechprune.data.cuts import write_cuts
 from speechprune.decoding.hypotheses import read_hypotheses
 from speechprune.decoding.progress import count_rows
-from speechprune.decoding.rows import UNVERIFIED, Question, Verdict, version_of
+from speechprune.decoding.versions import UNVERIFIED, Question, Verdict, version_of
 from speechprune.report.page.write import write_page
 from speechprune.scoring.stage import write_results
 

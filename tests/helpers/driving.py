@@ -81,7 +81,7 @@ def report(model: str = "mini", name: str = "mini", embedding: bool = True) -> l
 
 ALL = [
     ["download", "mini_sir", "downloads/mini_sir", "--sets", "test", "--nj", "2"],
-    ["prepare", "mini_sir", "downloads/mini_sir", "data", "--sets", "test"],
+    ["prepare", "mini_sir", "downloads/mini_sir", "data", "--sets", "test", "--nj", "2"],
     features("1/2"),
     features("2/2"),
     decode("1/2"),

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from speechprune.decoding.expected import expect, identity
-from speechprune.decoding.rows import version_of
+from speechprune.decoding.versions import version_of
 
 QUESTIONS = 5
 ASKED = {

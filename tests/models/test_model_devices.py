@@ -14,8 +14,8 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
 from speechprune import SpeechLLM, SpeechPrune
-from speechprune.integrations.choosing import Batch, Chooser
 from speechprune.integrations.hooks import Shortened
+from speechprune.integrations.selecting import Batch, Chooser
 
 HERE, THERE = torch.device("cuda:0"), torch.device("cuda:1")
 

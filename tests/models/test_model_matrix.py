@@ -17,6 +17,10 @@ from speechprune.prompts import format_question
 TEXT = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"}  # of what a processor makes
 # Stock models that hear long audio in windows that 30 s are a whole number of, too.
 WINDOWED = ("audioflamingo3", "gemma4_unified", "glmasr", "musicflamingo", "qwen2_5_omni_thinker")
+MARKS = (  # around audio, in one family or another
+    *("<|audio_bos|>", "<|audio_eos|>", "<|sound_bos|>", "<|sound_eos|>", "<|begin_of_audio|>", "<|end_of_audio|>"),
+    *("<|audio_start|>", "<|audio_end|>", "<boa>", "<eoa>", "[BEGIN_AUDIO]"),
+)
 
 
 @pytest.fixture(scope="module", params=sorted(FAMILIES))
@@ -115,6 +119,25 @@ def test_cloze_is_what_the_stock_model_makes_of_every_answer(llm):
         logprobs = llm._model(**longer).logits[0, width - 1 : -1].log_softmax(-1)
         expected = logprobs[torch.arange(len(ids)), torch.tensor(ids)].sum()
         torch.testing.assert_close(torch.tensor(found), expected, atol=5e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_a_transcript_stands_where_the_audio_would(llm):
+    """Without the audio's own marks; and it is read as the stock model reads text."""
+    prompt, text = llm.prompt(QUESTION, CHOICES), "Anna has a red bag."
+    found, count = llm.with_text(prompt, text)
+    before, after, _ = FAMILIES[family(llm)].snapshot
+    for mark in MARKS:
+        before, after = before.removesuffix(mark), after.removeprefix(mark)
+    shown = llm._tokenizer.decode([*found.before, *found.after])
+    space, end = " " * (not before[-1:].isspace() and before[-1:] != ">"), "\n" * (after[:1] not in "\n<")
+    assert shown == f"{before}{space}{text}{end}{after}"
+    assert llm._tokenizer.decode(found.before[-count:]) == f"{space}{text}{end}"
+    ids = torch.tensor([[*found.before, *found.after]])
+    nothing = read(llm, 1)[:0]
+    ours = llm.choice_logprobs([nothing], [found], 4)[0]
+    stock = stock_logprobs(llm, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+    torch.testing.assert_close(ours, stock, atol=1e-4, rtol=0)
 
 
 def test_long_recordings_as_the_stock_model_reads_them(llm):

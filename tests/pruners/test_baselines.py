@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.pruner_matrix import LENGTHS, WINDOW, batch
 
+from speechprune.bench.equality import LENGTHS, WINDOW, batch
 from speechprune.pruners import PAD, RAC, RAP, Original, PruneInputs, Pruner, get_pruner
 
 

@@ -7,9 +7,9 @@ import re
 
 import pytest
 import torch
-from helpers.pruner_matrix import LENGTHS, WINDOW, batch, first_layer, rows
 from test_pruner_equations import layer_of, tensor
 
+from speechprune.bench.equality import LENGTHS, WINDOW, batch, first_layer, rows
 from speechprune.pruners import RAC, RAP, Merged, Phase1, Phase2, PruneInputs, Pruner, SpeechPrune, Step, get_pruner
 from speechprune.pruners.base import Chain
 

@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from helpers.pruner_matrix import CHECKS, KEEPS, VARIANTS, batch
+from helpers.pruner_matrix import CHECKS, VARIANTS
 
-from speechprune.pruners import Pruner
+from speechprune.bench.equality import differences
+from speechprune.pruners import RAP, Pruner
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
@@ -21,11 +22,18 @@ def test_every_pruner(pruner: Pruner, check: Callable[[Pruner], None]) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("pruner", VARIANTS, ids=lambda pruner: pruner.name)
 def test_gpu_equals_cpu(pruner: Pruner) -> None:
-    def on_gpu(x):
-        moved = {n: v.cuda() for n, v in vars(x).items() if isinstance(v, torch.Tensor)}
-        return dataclasses.replace(x, **moved)
+    assert differences(pruner, torch.device("cuda")) == []
 
-    inputs = batch()
-    moved = dataclasses.replace(on_gpu(inputs), first_layer=on_gpu(inputs.first_layer))
-    for keep in KEEPS:
-        assert torch.equal(pruner.select(inputs, keep), pruner.select(moved, keep).cpu())
+
+def test_a_device_that_chooses_otherwise_is_named() -> None:
+    """The check itself, on a pruner that draws anew each time."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Drawing(RAP):
+        def select(self, inputs, keep):
+            if keep == 45:
+                raise RuntimeError("no kernel")
+            return torch.rand(4, inputs.S.shape[1]).argsort(1)[:, :keep].sort(1).values
+
+    named = differences(Drawing(), torch.device("cpu"))
+    assert "keep=7" in named and "keep=45: RuntimeError: no kernel" in named

@@ -6,10 +6,10 @@ import dataclasses
 import re
 
 import pytest
-from helpers.pruner_matrix import batch, first_layer
 
 import speechprune
 from speechprune import pruners
+from speechprune.bench.equality import batch, first_layer
 from speechprune.pruners import FirstLayer, Phase1, Phase2, SpeechPrune, all_pruners, get_pruner
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import helpers.reference_zoo as reference
 import pytest
 import torch
-from helpers.pruner_matrix import Looking, first_layer
 from hypothesis import given
 from hypothesis import strategies as st
 from test_pruner_equations import quiet, tensor
 
+from speechprune.bench.equality import Looking, first_layer
 from speechprune.pruners import Merged, PruneInputs, get_pruner
 
 D = 16

@@ -9,14 +9,15 @@ import pytest
 from helpers.fakes import make_cut
 from helpers.hypotheses import error_row, row, write_rows
 
+from speechprune.common.intervals import wilson
 from speechprune.common.markdown import escape
 from speechprune.data.cuts import write_cuts
+from speechprune.data.shortcuts import longest_choices, overlapping_choices
 from speechprune.decoding.hypotheses import read_hypotheses
 from speechprune.scoring import giveaways, tally
 from speechprune.scoring.breakdown import Asked, by_duration, by_position, read_asked
 from speechprune.scoring.comparison import score
 from speechprune.scoring.stage import write_results
-from speechprune.scoring.stats import wilson
 
 
 def turned(number: int, rotation: int, prediction: str | None, system: str = "full", **changes) -> dict:
@@ -115,8 +116,8 @@ def test_questions_that_share_a_recording_get_an_interval_by_recording():
 
 
 def test_longest_choices():
-    assert giveaways.longest_choices(["a", "bbb ", "cc", "ddd"]) == [1, 3]
-    assert giveaways.longest_choices(["a", "bb"]) == [1]
+    assert longest_choices(["a", "bbb ", "cc", "ddd"]) == [1, 3]
+    assert longest_choices(["a", "bb"]) == [1]
 
 
 def slow_overlap(question: str, choices: list[str], transcript: str) -> list[int]:
@@ -140,14 +141,14 @@ def slow_overlap(question: str, choices: list[str], transcript: str) -> list[int
 def test_overlap_is_the_sliding_window_of_mctest(choices):
     question = "What colour is the bag of Anna?"
     transcript = "Ben has a blue coat. The bag of Anna is red, the old one. We saw a green car and a new house."
-    assert giveaways.overlapping_choices(question, choices, transcript) == slow_overlap(question, choices, transcript)
+    assert overlapping_choices(question, choices, transcript) == slow_overlap(question, choices, transcript)
 
 
 def test_overlap_finds_the_choice_that_is_said_beside_the_question():
     transcript = "Ben has a blue coat and a hat. The bag of Anna is red. Yes, we once saw a green car."
     question = "What colour is the bag of Anna?"
-    assert giveaways.overlapping_choices(question, ["blue", "red", "green"], transcript) == [1]
-    assert giveaways.overlapping_choices("", ["x"], "") == [0]
+    assert overlapping_choices(question, ["blue", "red", "green"], transcript) == [1]
+    assert overlapping_choices("", ["x"], "") == [0]
 
 
 def ask(**changes) -> Asked:

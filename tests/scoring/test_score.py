@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from helpers.hypotheses import error_row, row, write_rows
 
+from speechprune.common.intervals import wilson
 from speechprune.scoring import tally
 from speechprune.scoring.comparison import HardScore, SystemScore, score
 from speechprune.scoring.stage import write_results
-from speechprune.scoring.stats import wilson
 
 
 def by_name(systems: list[SystemScore]) -> dict[tuple[str, float | None], SystemScore]:
@@ -179,6 +179,7 @@ def test_score_json_has_the_agreed_form(tmp_path):
         "questions": 4,
         "recordings": 4,
         "expected": None,
+        "cascades": [],
         "chance": 0.25,
         "constant_letter": {"letter": "A", "accuracy": 1.0},
         "missing": {},

@@ -95,7 +95,7 @@ def test_the_model_names_the_folders(recipe, model):
     assert recipe.calls() == [features("1/1", model, "my model"), decode("1/1", model, "my model")]
 
 
-@pytest.mark.parametrize("option", ["tts", "aligner"])
+@pytest.mark.parametrize("option", ["tts", "voices", "level", "aligner"])
 def test_options_of_the_corpus_go_to_stages_0_and_1(recipe, option):
     assert recipe.run(f"--{option}", "an engine", "--stop-stage", "2").returncode == 0
     calls = recipe.calls()
@@ -105,7 +105,7 @@ def test_options_of_the_corpus_go_to_stages_0_and_1(recipe, option):
 
 def test_several_sets(recipe):
     assert recipe.run("--sets", "test,dev", "--stop-stage", "1").returncode == 0
-    assert [call[-1 if call[0] == "prepare" else -3] for call in recipe.calls()] == ["test,dev", "test,dev"]
+    assert [call[-3] for call in recipe.calls()] == ["test,dev", "test,dev"]
     recipe.record.unlink()
     assert recipe.run("--sets", "test,dev", "--stage=4", "--stop-stage=4").returncode == 0
     assert recipe.calls() == [score(set_name="test"), score(set_name="dev")]
@@ -117,7 +117,7 @@ def test_training(recipe):
     model = "exp/train_mini/model"
     assert recipe.calls() == [
         ["download", "mini_sir", "downloads/mini_sir", "--sets", "test,train,dev", "--nj", "1"],
-        ["prepare", "mini_sir", "downloads/mini_sir", "data", "--sets", "test,train,dev"],
+        ["prepare", "mini_sir", "downloads/mini_sir", "data", "--sets", "test,train,dev", "--nj", "1"],
         ["train-mini", "data", "exp/train_mini", "--config", "conf/train.yaml"],
         features("1/1", model, "model"),
         decode("1/1", model, "model"),
@@ -135,7 +135,7 @@ def test_the_figure_that_needs_the_model_can_be_left_out(recipe):
 def test_a_set_wanted_twice_is_prepared_once(recipe):
     words = ["--train=true", "--sets=dev,test", "--train-sets=train,dev", "--stage=1", "--stop-stage=1"]
     assert recipe.run(*words).returncode == 0
-    assert recipe.calls()[0][-1] == "dev,test,train"
+    assert recipe.calls()[0][-3] == "dev,test,train"
 
 
 @pytest.mark.parametrize(("words", "trains"), [(["--stop-stage=1"], 0), (["--stage=2"], 1), (["--stage=3"], 0)])

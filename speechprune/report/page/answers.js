@@ -3,6 +3,7 @@
 const WHY_UNKNOWN = {
   error: "There is no answer, so no token was chosen.",
   unheard: "It hears nothing of the recording.",
+  read: "It reads a transcript in place of the recording.",
   old: "Which tokens it kept is not known: its rows are of an earlier version. Decode into a new folder to see them.",
   damaged: "Which tokens it kept is not known: what its row says of them cannot be read.",
 };

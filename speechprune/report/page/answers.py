@@ -41,8 +41,8 @@ def answer(row: dict, choices: int, masks: Masks) -> dict:
     Returns:
         ``rotation`` r: the r-th choice was shown as A. ``prediction``: index of a choice, or None. ``p``: probability
         of each choice among the choices, or None. ``kept``: place in ``masks``, or None, and then ``unknown`` says why:
-        "error", "unheard", "old" (a row of a version that did not write it) or "damaged". ``reply``, ``error``,
-        ``tokens``, ``total`` and ``recall`` as in the row.
+        "error", "unheard", "read" (a transcript), "old" (a row of a version that did not write it) or "damaged".
+        ``reply``, ``error``, ``tokens``, ``total`` and ``recall`` as in the row.
     """
     rotation = row.get("rotation", 0) % choices
     kept, unknown = _kept(row, masks)
@@ -85,6 +85,8 @@ def _total(row: dict) -> int | None:
 def _kept(row: dict, masks: Masks) -> tuple[int | None, str | None]:
     if row["error"] is not None:
         return None, "error"
+    if row.get("transcript"):
+        return None, "read"
     if "kept" not in row:
         return None, "old"
     total = _total(row)
