@@ -15,7 +15,6 @@ from transformers import PreTrainedModel, ProcessorMixin
 from speechprune.models.base import Prompt
 from speechprune.models.decoder import DecoderLLM
 from speechprune.models.folder import CHAT_TEMPLATE, PROCESSOR, TOKENIZER, TOKENIZER_CONFIG, ModelFolder, Need
-from speechprune.prompts import format_question
 
 
 class AudioTokenLLM(DecoderLLM):
@@ -82,8 +81,8 @@ class AudioTokenLLM(DecoderLLM):
         """
         yield dict
 
-    def prompt(self, question: str, choices: Sequence[str] | None) -> Prompt:
-        content = [{"type": "audio"}, {"type": "text", "text": format_question(question, choices)}]
+    def chat(self, text: str) -> Prompt:
+        content = [{"type": "audio"}, {"type": "text", "text": text}]
         conversation = [{"role": "user", "content": content}]
         return self.around_audio(
             self._processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)

@@ -6,7 +6,6 @@ token, is what the LLM would read: those are the audio tokens. They are pruned, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import ClassVar, Self
 
@@ -21,7 +20,6 @@ from speechprune.models.audio_token import AudioTokenLLM
 from speechprune.models.base import Prompt
 from speechprune.models.folder import ModelFolder
 from speechprune.models.loading import Placement, load_processor, load_weights
-from speechprune.prompts import format_question
 
 _TEXT = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")  # of what a processor makes
 CODEC = "it reads audio as codec tokens, a part of its vocabulary, and not as embeddings at positions of their own"
@@ -86,8 +84,8 @@ class HuggingFace(AudioTokenLLM):
     def project(self, states: Tensor) -> Tensor:
         return states.to(self.device, torch.float32)
 
-    def prompt(self, question: str, choices: Sequence[str] | None) -> Prompt:
-        return self.around_audio(self._chat(format_question(question, choices)))
+    def chat(self, text: str) -> Prompt:
+        return self.around_audio(self._chat(text))
 
     def around_audio(self, text: str) -> Prompt:
         found = super().around_audio(text)
