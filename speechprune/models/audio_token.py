@@ -83,7 +83,9 @@ class AudioTokenLLM(DecoderLLM):
         yield dict
 
     def prompt(self, question: str, choices: Sequence[str] | None) -> Prompt:
-        content = [{"type": "audio"}, {"type": "text", "text": format_question(question, choices)}]
+        # The published template of Qwen2-Audio knows an audio by this key, not by its type.
+        audio = {"type": "audio", "audio_url": ""}
+        content = [audio, {"type": "text", "text": format_question(question, choices)}]
         conversation = [{"role": "user", "content": content}]
         return self.around_audio(
             self._processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
