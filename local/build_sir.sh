@@ -27,6 +27,7 @@ declare +x \
   licence="" \
   answerable=false \
   allow_skew=false \
+  balance=false \
   tts=espeak \
   voices="" \
   level="" \
@@ -74,6 +75,7 @@ show_own_options() {
     concurrent "$concurrent" "endpoint: calls at once" \
     licence "$licence" "endpoint: of what the model writes, for the card" \
     answerable "$answerable" "true: drop what the endpoint can answer without the recording" \
+    balance "$balance" "true: leave out what counting words finds, beyond one in four" \
     allow-skew "$allow_skew" "true: go on although answers can be found without listening" \
     tts "$tts" "engine that speaks: espeak, kokoro, kokoro:FOLDER, ..." \
     voices "$voices" "file of the voices that may speak, one a line" \
@@ -90,6 +92,7 @@ require name '[A-Za-z0-9][A-Za-z0-9_-]*' "the name of a corpus, such as my_lectu
 require samples '[1-9][0-9]{0,6}' "a number of samples: give a whole number from 1"
 require nj '[1-9][0-9]{0,3}' "a number of processes: give a whole number from 1 to 9999"
 require answerable 'true|false' "true or false"
+require balance 'true|false' "true or false"
 require allow-skew 'true|false' "true or false"
 settle
 ((stage <= 4 || stop_stage < 5)) || [[ -f $kept ]] ||
@@ -105,6 +108,7 @@ write=(speechprune write "$out" --writer "$writer" ${attempts:+--attempts "$atte
 write+=(${licence:+--licence "$licence"} "${endpoint[@]}")
 check=(speechprune check "$out" --seed "$seed")
 if [[ $allow_skew == true ]]; then check+=(--allow-skew); fi
+if [[ $balance == true ]]; then check+=(--balance); fi
 if [[ $answerable == true ]]; then check+=(--answerable "${endpoint[@]}"); fi
 speak=(speechprune speak "$out" --tts "$tts" ${voices:+--voices "$voices"} ${level:+--level "$level"})
 quality=(speechprune quality "$name=$out/spoken/cuts.jsonl.gz" "$out/quality" ${asr:+--asr "$asr"})

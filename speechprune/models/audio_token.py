@@ -83,10 +83,9 @@ class AudioTokenLLM(DecoderLLM):
         """
         yield dict
 
-    def prompt(self, question: str, choices: Sequence[str] | None) -> Prompt:
+    def chat(self, text: str) -> Prompt:
         # The published template of Qwen2-Audio knows an audio by this key, not by its type.
-        audio = {"type": "audio", "audio_url": ""}
-        content = [audio, {"type": "text", "text": format_question(question, choices)}]
+        content = [{"type": "audio", "audio_url": ""}, {"type": "text", "text": text}]
         conversation = [{"role": "user", "content": content}]
         return self.around_audio(
             self._processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)

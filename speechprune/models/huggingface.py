@@ -88,8 +88,8 @@ class HuggingFace(AudioTokenLLM):
     def project(self, states: Tensor) -> Tensor:
         return states.to(self.device, torch.float32)
 
-    def prompt(self, question: str, choices: Sequence[str] | None) -> Prompt:
-        return self.around_audio(self._chat(format_question(question, choices)))
+    def chat(self, text: str) -> Prompt:
+        return self.around_audio(self._chat(text))
 
     def around_audio(self, text: str) -> Prompt:
         found = super().around_audio(text)

@@ -43,6 +43,7 @@ class Endpoint(TTSEngine):
     """Voices of a server; sentences' times, none of words. Pitch is the voice's own."""
 
     name = "endpoint"
+    licence = "the terms of whoever runs it"
     sampling_rate = 24_000  # what OpenAI's give; an utterance has its own
 
     def __init__(self, weights: str | None = None) -> None:

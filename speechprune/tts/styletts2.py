@@ -67,6 +67,7 @@ class StyleTTS2(TTSEngine):
     """Cloned voices of LibriTTS at 24,000 Hz; sentences' times, none of words. Pace and pitch are the voice's own."""
 
     name = "styletts2"
+    licence = "MIT (the code); the weights' page asks that a cloned voice is named as such"
     sampling_rate = 24_000
 
     def __init__(self, weights: str | None = None) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -142,6 +143,14 @@ def test_retry_after_is_obeyed(build, server):
     call(build, server, "--concurrent", "1")
     assert server.times[1] - server.times[0] >= 0.9
     assert len(server.requests) == 9
+
+
+def test_no_more_calls_than_a_minute_allows(build, server, monkeypatch):
+    monkeypatch.setattr("speechprune.construction.chat.Duration", SimpleNamespace(MINUTE=600))  # milliseconds
+    call(build, server, "--requests-per-minute", "4", "--concurrent", "4")
+    times = sorted(server.times)
+    assert len(times) == 8
+    assert times[4] - times[0] >= 0.5
 
 
 def test_a_slow_reply_is_given_up_and_asked_for_again(build, server):

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from speechprune.construction.plan import Brief
@@ -102,6 +103,7 @@ class ChatServer:
         if status >= 400:
             http.send_header("Retry-After", str(self.retry_after))
         http.end_headers()
-        http.wfile.write(body[: len(body) // 2] if cut else body)
+        with suppress(OSError):  # a client that was killed, or has waited long enough
+            http.wfile.write(body[: len(body) // 2] if cut else body)
         if cut:
             http.close_connection = True

@@ -54,14 +54,25 @@ def test_all_stages_in_order(recipe):
 def test_options_reach_the_stages_that_take_them(recipe):
     endpoint = ["--model", "m", "--base-url", "http://x/v1", "--price", "1,2", "--max-cost", "3"]
     given = ["--llm", "m", "--base-url", "http://x/v1", "--price", "1,2", "--max-cost", "3", "--writer", "endpoint"]
-    given += ["--answerable", "true", "--allow-skew", "true", "--topics", "a b.yaml", "--seconds", "60,90"]
+    given += [
+        "--answerable",
+        "true",
+        "--allow-skew",
+        "true",
+        "--balance",
+        "true",
+        "--topics",
+        "a b.yaml",
+        "--seconds",
+        "60,90",
+    ]
     given += ["--voices", "cast.txt", "--level", "-20", "--asr", "w", "--max-wer", "0.2", "--min-mos", "2.5"]
     result = recipe.run(*given, "--stop-stage", "4")
     assert result.returncode == 0, result.stderr
     plan, write, check, speak, quality = recipe.recorded()
     assert plan == [*ALL[0], "--topics", "a b.yaml", "--seconds", "60,90"]
     assert write == ["write", OUT, "--writer", "endpoint", *endpoint]
-    assert check == [*ALL[2], "--allow-skew", "--answerable", *endpoint]
+    assert check == [*ALL[2], "--allow-skew", "--balance", "--answerable", *endpoint]
     assert speak == ["speak", OUT, "--tts", "espeak", "--voices", "cast.txt", "--level", "-20", "--nj", "2"]
     assert quality == [*ALL[4], "--asr", "w", "--max-wer", "0.2", "--min-mos", "2.5"]
 
