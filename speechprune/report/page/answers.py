@@ -44,8 +44,8 @@ def answer(row: dict, choices: int, masks: Masks, right: int = 0) -> dict:
         ``open``: whether it replied freely; then ``prediction`` is ``right``, the index of the right choice, where the
         reply is a reference. ``rotation`` r: the r-th choice was shown as A. ``prediction``: index of a choice, or
         None. ``p``: probability of each choice among the choices, or None. ``kept``: place in ``masks``, or None, and
-        then ``unknown`` says why: "error", "unheard", "read" (a transcript), "old" (a row of a version that did not write
-        it) or "damaged".
+        then ``unknown`` says why: "error", "unheard", "read" (a transcript), "old" (a row of a version that did not
+        write it) or "damaged".
         ``reply``, ``error``, ``tokens``, ``total`` and ``recall`` as in the row.
     """
     rotation = row.get("rotation", 0) % choices
