@@ -126,6 +126,8 @@ def write(
     for failure in failed:
         logging.warning("%s failed: %s", failure.id, "; ".join(failure.reasons))
     logging.info("%s: %d samples written, %d failed", build, count, len(failed))
+    if lacking := sum(failure.again for failure in failed):
+        raise OSError(f"{build}: {lacking} samples got no reply; run the same command again to ask for them")
 
 
 @contextmanager

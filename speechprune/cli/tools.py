@@ -121,32 +121,6 @@ def bench(
 
 
 @command
-@with_model
-@click.option("--config", type=PATH, help="A decode configuration: how large a batch may be.")
-@click.option("--ask", "asks", is_flag=True, help="Also load the model and ask one question.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.pass_context
-def doctor(ctx: click.Context, load: Loader, config: Path | None, asks: bool, as_json: bool) -> None:
-    """Look at machine, model and data before a long run: what is there, what is missing, what to do.
-
-    Under a minute, and no weights are loaded without --ask. Exit status 1: something that is needed is missing.
-    """
-    import dataclasses
-    import json
-    from functools import partial
-
-    from speechprune.doctor import Chosen, examine, format_findings
-    from speechprune.doctor.question import ask_once
-
-    options = {name: value for name, value in load.options.items() if name != "shard"}
-    found = examine(Chosen(load.model, **options), config, Path.cwd(), partial(ask_once, load) if asks else None)
-    missing = any(finding.status == "missing" for finding in found)
-    listed = {"ok": not missing, "findings": [dataclasses.asdict(finding) for finding in found]}
-    click.echo(json.dumps(listed) if as_json else format_findings(found))
-    ctx.exit(1 if missing else 0)
-
-
-@command
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
 def pruners(as_json: bool) -> None:
     """Name the pruners: what each does, its paper, what it needs besides the audio tokens."""

@@ -82,7 +82,8 @@ class AudioTokenLLM(DecoderLLM):
         yield dict
 
     def chat(self, text: str) -> Prompt:
-        content = [{"type": "audio"}, {"type": "text", "text": text}]
+        # The published template of Qwen2-Audio knows an audio by this key, not by its type.
+        content = [{"type": "audio", "audio_url": ""}, {"type": "text", "text": text}]
         conversation = [{"role": "user", "content": content}]
         return self.around_audio(
             self._processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)

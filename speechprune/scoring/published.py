@@ -8,6 +8,8 @@
         test:
           title: SPIRAL               # as tables call the set
           hard: test_h                # the set that the paper has of the questions that Original answers wrongly
+          size: {questions: 1012}     # recordings and mean seconds: here, or as quality has them
+          deviations: [Why what we do differs.]
           accuracy:                   # percent as printed: {model: {system: figure or {rate: figure}}}
             Qwen2-Audio: {original: "60.38", speechprune: {0.2: "89.23"}}
           quality: {recordings: "1,012", seconds: "87.89", wer: "0.0389", utmos: "3.91"}  # of its speech, as printed
@@ -30,6 +32,15 @@ Figures = dict[tuple[str, float | None], str]  # {(system, rate): percent as pri
 
 
 @dataclass(frozen=True)
+class Size:
+    """Recordings and questions of a set, and the mean length of a recording in seconds."""
+
+    recordings: int
+    questions: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class PublishedSet:
     """What is printed about one set.
 
@@ -38,6 +49,8 @@ class PublishedSet:
         source: where the figures stand.
         accuracy: {model: figures}, the model that stands for others first.
         hard: the same on the questions that Original answers wrongly.
+        size: how much there is, for plans; None where that is not printed.
+        deviations: why figures may differ, a sentence each.
         quality: of its speech: number of ``recordings``, their mean ``seconds``, ``wer`` and ``utmos``, as printed.
     """
 
@@ -46,6 +59,8 @@ class PublishedSet:
     accuracy: dict[str, Figures]
     hard: dict[str, Figures]
     quality: dict[str, str]
+    size: Size | None = None
+    deviations: tuple[str, ...] = ()
 
 
 def published(corpus: str | None, name: str) -> PublishedSet | None:
@@ -107,6 +122,8 @@ def _sets(corpus: str) -> dict[str, PublishedSet]:
                 source=content.get("source", path.name),
                 accuracy=figures[name],
                 hard=figures[about["hard"]] if "hard" in about else {},
+                size=_size(about),
+                deviations=tuple(about.get("deviations", ())),
                 quality=_texts(about.get("quality", {})),
             )
             for name, about in sets.items()
@@ -120,6 +137,15 @@ def _texts(printed: dict) -> dict[str, str]:
         if not isinstance(figure, str):
             raise ValueError(f"quality: {name}: {shown(figure)}, expected the figure in quotes, digit for digit")
     return printed
+
+
+def _size(about: dict) -> Size | None:
+    if "size" not in about:
+        return None
+    printed = about.get("quality", {})
+    numbers = {name: float(printed[name].replace(",", "")) for name in ("recordings", "seconds") if name in printed}
+    numbers |= about["size"]
+    return Size(int(numbers["recordings"]), int(numbers["questions"]), float(numbers["seconds"]))
 
 
 def _by_model(models: dict) -> dict[str, Figures]:

@@ -12,6 +12,7 @@ from speechprune.scoring.cells import percent
 from speechprune.scoring.details import details
 from speechprune.scoring.doubts import undecoded_text, unpruned_text
 from speechprune.scoring.published import published, set_title
+from speechprune.scoring.reproduced import reproduced_section
 from speechprune.scoring.tables import results_table, table_one, table_two
 from speechprune.scoring.titles import by_mark, has_letters, mode_title, ways_of
 
@@ -96,6 +97,8 @@ def comparison_markdown(documents: Sequence[dict], command: str) -> str:
         Section("Methods and rates (the paper's Table I)", "Table I", methods),
         Section("Models and corpora (the paper's Table II)", "Table II", [*models, *below]),
     ]
+    if found := reproduced_section([part for parts in kinds.values() for part in parts]):
+        sections.append(found)
     return _page([f"# Results: {'; '.join(map(escape, names))}", "Made by:", code_block(command)], sections)
 
 

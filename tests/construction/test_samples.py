@@ -150,6 +150,7 @@ def distractors(*texts: str, spoken: int = 2) -> list[dict]:
             {"turns": [*DRAFT["turns"], {"speaker": "spk_3", "sentences": ["Friday it is, then."]}]},
             "said outside of the key",
         ),
+        ({"distractors": distractors("Monday", "Sunday", "B. Tuesday")}, "have letters or full stops of their own"),
         ({"turns": DRAFT["turns"][:1]}, "the speakers are spk_1; expected each of spk_1, spk_2"),
         ({"turns": [*DRAFT["turns"], {"speaker": "spk_1", "sentences": ["[laughs]"]}]}, "'[laughs]' is not a sentence"),
         ({"turns": [*DRAFT["turns"], {"speaker": "spk_1", "sentences": ["so on"] * 9}]}, "49 words; expected 22 to 38"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,7 +21,8 @@ class ChatServer:
     Attributes:
         faults: {subtopic: what its next requests meet, first to last}; after them all is well.
         paid: {subtopic: whole replies that were sent}.
-        requests: headers and body of each request.
+        requests, times: headers and body of each request, and when it came.
+        retry_after: seconds that it asks for with every error.
         held: where a "hold" waits until the test sets it.
     """
 
@@ -29,6 +31,8 @@ class ChatServer:
         self.faults: dict[str, list[str]] = defaultdict(list)
         self.paid: Counter[str] = Counter()
         self.requests: list[tuple[dict, dict]] = []
+        self.times: list[float] = []
+        self.retry_after = 0.05
         self.held = threading.Event()
         self.blind: Callable[[str], str] = lambda text: "unknown"
         self._lock = threading.Lock()
@@ -57,6 +61,7 @@ class ChatServer:
         text = request["messages"][-1]["content"]
         with self._lock:
             self.requests.append(({name.lower(): value for name, value in http.headers.items()}, request))
+            self.times.append(time.monotonic())
             topic = next((name for name in self.briefs if f"in it: {name}\n" in text), "blind")
             fault = self.faults[topic].pop(0) if self.faults[topic] else "none"
         if fault == "hold":
@@ -95,7 +100,7 @@ class ChatServer:
         http.send_header("Content-Type", "application/json")
         http.send_header("Content-Length", str(len(body)))
         if status >= 400:
-            http.send_header("Retry-After", "0.05")
+            http.send_header("Retry-After", str(self.retry_after))
         http.end_headers()
         http.wfile.write(body[: len(body) // 2] if cut else body)
         if cut:

@@ -69,7 +69,7 @@ def test_both_models_on_three_corpora_end_in_one_comparison(paper):
     assert [("--tts" in call) for call in paper.calls("prepare")] == [True, True, False]
     decoded = [(call[0], call[call.index("--model") + 1], paper.config(call)) for call in paper.calls("decode")]
     assert decoded == [
-        ("spiral", "org/Qwen2", "qwen2_audio.spiral.yaml"),
+        ("spiral", "org/Qwen2", "paper.yaml"),
         ("spiral", "org/DiVA", "diva.yaml"),
         ("dream_tts", "org/Qwen2", "qwen2_audio.yaml"),
         ("dream_tts", "org/DiVA", "diva.yaml"),
@@ -77,7 +77,9 @@ def test_both_models_on_three_corpora_end_in_one_comparison(paper):
         ("cn_college_listen", "org/DiVA", "diva.yaml"),
     ]
     folders = [f"../{corpus}/exp/{model}/{name}" for corpus, name in sets.items() for model in ("Qwen2", "DiVA")]
-    assert paper.calls()[-1] == ["paper", "score", *folders, "--out", "exp"]
+    assert paper.calls("score")[-1] == ["paper", "score", *folders, "--out", "exp"]
+    assert paper.calls()[-1] == ["paper", "profile", "--model", "org/Qwen2", "--measure"]
+    assert (paper.top / "egs/paper/exp/costs.md").is_file()
     assert result.stdout.splitlines()[-2] == "## Table of exp"
     assert result.stdout.splitlines()[-1] == f"Look at {paper.top}/egs/paper/exp/RESULTS.md"
 
@@ -86,7 +88,7 @@ def test_the_rates_are_the_papers():
     conf = {path.name: yaml.safe_load(path.read_text()) for path in (ROOT / "egs/paper/conf").iterdir()}
     assert {name: content["rates"] for name, content in conf.items()} == {
         "qwen2_audio.yaml": [0.2],
-        "qwen2_audio.spiral.yaml": [0.2, 0.4, 0.6, 0.8],
+        "paper.yaml": [0.2, 0.4, 0.6, 0.8],
         "diva.yaml": [0.15],
     }
 
@@ -104,6 +106,7 @@ def test_one_model_one_corpus_and_folders_of_ones_own(paper, tmp_path):
     assert paper.calls("download", "report") == []
     assert [call[0] for call in paper.calls("score")] == ["dream_tts", "spiral"]  # no comparison at stage 4
     assert paper.run(*words, "--stage=6").returncode == 0
+    assert paper.calls("profile") == []  # DiVA's layers are not counted
     folders = ["../dream_tts/exp/my model/test_60s", "../spiral/exp/my model/test"]
     assert paper.calls()[-1] == ["paper", "score", *folders, "--out", "exp"]
 
@@ -127,6 +130,28 @@ def test_what_is_wrong_is_one_line(paper, words, message):
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert paper.calls() == []
+
+
+@pytest.mark.parametrize("flag", ["--dry-run", "--dry-run=true"])
+def test_a_dry_run_plans_and_touches_nothing(paper, flag):
+    before = sorted(paper.top.rglob("*"))
+    result = paper.run(flag, "--model", "org/Qwen2", "--corpora=spiral,dream_tts")
+    assert result.returncode == 0, result.stderr
+    planned = [(call[2], call[3], paper.config(call), call[call.index("--data") + 1]) for call in paper.calls()]
+    assert planned == [
+        ("spiral", "test", "paper.yaml", "../spiral/data"),
+        ("dream_tts", "test_60s", "qwen2_audio.yaml", "../dream_tts/data"),
+    ]
+    assert {(call[1], call[call.index("--model") + 1]) for call in paper.calls()} == {("forecast", "org/Qwen2")}
+    assert sorted(paper.top.rglob("*")) == before
+
+
+def test_a_plan_takes_the_speed_that_was_measured(paper):
+    (paper.top / "docs").mkdir()
+    (paper.top / "docs/gpu.json").write_text("{}")
+    assert paper.run("--corpora=spiral", "--model=org/DiVA-8b", "--dry-run").returncode == 0
+    (call,) = paper.calls()
+    assert (call[-1], paper.config(call)) == ("../../docs/gpu.json", "diva.yaml")
 
 
 def test_a_recipe_that_fails_ends_it(paper):
