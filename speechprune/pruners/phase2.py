@@ -61,8 +61,9 @@ class Phase2(Scorer):
         Raises:
             ValueError: no first layer, one that does not fit S or an option, or more than ``max_tokens`` tokens.
         """
-        layer, longest = self._checked_layer(inputs), int(inputs.lengths.max())
-        if longest > self.max_tokens:
+        layer = self._checked_layer(inputs)
+        # What is asked of a GPU waits for it: as little as can be.
+        if inputs.S.shape[1] > self.max_tokens and (longest := int(inputs.lengths.max())) > self.max_tokens:
             raise ValueError(
                 f"phase2: {longest} audio tokens, more than max_tokens={self.max_tokens} (time grows with the square); "
                 "run phase 1 first (pruner speechprune), or raise max_tokens"
