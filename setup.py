@@ -30,7 +30,7 @@ setup(
     package_dir={f"speechprune.{room}": room for room in ROOMS},
     package_data={
         "speechprune.training.mini": ["checkpoint/*"],
-        "speechprune.construction": ["*.yaml", "prompts/*.txt"],
+        "speechprune.construction": ["*.html", "*.yaml", "prompts/*.txt"],
         "speechprune.recipes": ["*.yaml"],
         "speechprune.local": ["*.sh"],
         "speechprune.utils": ["*.sh", "*.conf"],

@@ -20,6 +20,7 @@ _PUBLIC = {
     "SpeechLLM": "speechprune.asking",
     "inputs": "speechprune.integrations.whole",
     "pruned": "speechprune.integrations.around",
+    "vllm_audio": "speechprune.integrations.for_vllm",
     "PruneInputs": "speechprune.pruners",
     "Pruner": "speechprune.pruners",
     "FirstLayer": "speechprune.pruners",

@@ -23,7 +23,7 @@ from speechprune.common.defaults import PRUNER, QUERY, RATE, SEED
 from speechprune.common.meter import Meter
 from speechprune.common.tensors import join
 from speechprune.features.signals import Listener, check_signals
-from speechprune.models.base import SpeechLLM
+from speechprune.models.base import Prompt, SpeechLLM
 from speechprune.models.batching import check_length
 from speechprune.prompts import LETTERS, letters
 from speechprune.pruners import PAD, PruneInputs, Pruner, get_pruner
@@ -102,50 +102,88 @@ def ask(
     keep = model.budget(rate)
     chosen = get_pruner(pruner) if isinstance(pruner, str) else pruner
     prompt = model.prompt(question, choices)
-    check_signals(chosen, model)
-    T, parts = model.embed_query(question, choices, query)
     recording = Recording.open(audio, model)
-    full_windows = int(recording.seconds // model.window_seconds)
-    check_length(
-        model.name,
-        chosen.left(full_windows * model.window, keep, model.window),
-        len(prompt.before) + len(prompt.after),
-        model.max_positions,
-    )
-    heard = recording.hear(model, chosen.first_window_only, progress)
-    listener = Listener(model)
-    tokens = join(map(model.project, listener.encode_parts(heard))).to(model.device)
-    signals = listener.signals(len(tokens)) if chosen.needs else {}
-    inputs = PruneInputs.single(
-        tokens,
-        T,
-        frame_rate=model.frame_rate,
-        window=model.window,
-        first_layer=model.first_layer,
-        seed=seed,
-        choices=parts,
-        signals={name: torch.from_numpy(values) for name, values in signals.items()},
-        first_pass=model.first_pass([prompt]) if "first_pass" in chosen.needs else None,
-    )
-    read, indices, sources = _pruned(chosen, inputs, keep)
-    logprobs = model.choice_logprobs([read], [prompt], len(choices))[0]
+    read = listen(model, recording, chosen, keep, prompt, model.embed_query(question, choices, query), seed, progress)
+    logprobs = model.choice_logprobs([read.tokens], [prompt], len(choices))[0]
     if not logprobs.isfinite().all():
         raise ValueError(f"{model.name} gave log-probabilities of {logprobs.tolist()}; use --dtype float32")
     probabilities = logprobs.softmax(-1).tolist()
     partly = chosen.first_window_only and recording.seconds > model.window_seconds
-    total = round(recording.seconds * model.frame_rate) if partly else len(tokens)
+    total = round(recording.seconds * model.frame_rate) if partly else read.total
     best = max(range(len(choices)), key=probabilities.__getitem__)
     return Answer(
         letter=letters(len(choices))[best],
         choice=choices[best],
         index=best,
         probabilities=dict(zip(choices, probabilities, strict=True)),
-        kept=spans(sources, model.frame_rate),
-        tokens=len(indices),
+        kept=spans(read.sources, model.frame_rate),
+        tokens=len(read.indices),
         total_tokens=total,
         pruner=chosen.name,
         rate=rate if chosen.has_budget else None,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """What is left of a recording for the LLM.
+
+    Attributes:
+        tokens: (k, D) float32.
+        indices: (k,) int64, where they stand; sources: (m,) int64, which tokens are heard in them.
+        total: audio tokens of what was heard.
+    """
+
+    tokens: Tensor
+    indices: Tensor
+    sources: Tensor
+    total: int
+
+
+def listen(
+    model: SpeechLLM,
+    recording: Recording,
+    pruner: Pruner,
+    keep: int,
+    prompt: Prompt,
+    query: tuple[Tensor, Tensor],
+    seed: int = SEED,
+    progress: bool | None = False,
+) -> Read:
+    """Encode a recording and prune it.
+
+    Args:
+        prompt: behind which, or around which, the tokens are to stand.
+        query: embeddings (L, D) and parts (L,), as ``SpeechLLM.embed_query`` gives them.
+        seed, progress: as ``ask``.
+    Raises:
+        ValueError: a pruner that needs what the model does not tell; a row longer than ``max_positions``, known
+            before any audio is read.
+    """
+    check_signals(pruner, model)
+    full_windows = int(recording.seconds // model.window_seconds)
+    check_length(
+        model.name,
+        pruner.left(full_windows * model.window, keep, model.window),
+        len(prompt.before) + len(prompt.after),
+        model.max_positions,
+    )
+    heard = recording.hear(model, pruner.first_window_only, progress)
+    listener = Listener(model)
+    tokens = join(map(model.project, listener.encode_parts(heard))).to(model.device)
+    signals = listener.signals(len(tokens)) if pruner.needs else {}
+    inputs = PruneInputs.single(
+        tokens,
+        query[0],
+        frame_rate=model.frame_rate,
+        window=model.window,
+        first_layer=model.first_layer,
+        seed=seed,
+        choices=query[1],
+        signals={name: torch.from_numpy(values) for name, values in signals.items()},
+        first_pass=model.first_pass([prompt]) if "first_pass" in pruner.needs else None,
+    )
+    return Read(*_pruned(pruner, inputs, keep), len(tokens))
 
 
 def _pruned(pruner: Pruner, inputs: PruneInputs, keep: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -80,6 +80,9 @@ def test_the_wheel_holds_what_run_sh_needs_and_nothing_of_one_machine(wheel):
         assert tracked
         for path in tracked:
             assert (modes[f"speechprune/{path.relative_to(ROOT)}"] & 0o111 != 0) == os.access(path, os.X_OK), path
+    content = [p for p in (ROOT / "speechprune").rglob("*") if p.suffix in (".txt", ".yaml", ".html", ".css", ".js")]
+    assert {path.relative_to(ROOT).as_posix() for path in content} <= modes.keys()
+    assert ROOT / "speechprune/construction/prompts/sample.txt" in content
     assert "speechprune/local/site.sh" not in modes
     assert not [name for name in modes if name.startswith(("tests/", "speechprune/tests/"))]
 

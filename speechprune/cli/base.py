@@ -61,7 +61,7 @@ def main(ctx: click.Context, traceback: bool) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine(form, "%Y-%m-%dT%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    for chatty in ("httpx", "matplotlib", "fontTools"):
+    for chatty in ("httpx", "httpx2", "matplotlib", "fontTools"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.getLogger("huggingface_hub.utils._http").setLevel(logging.ERROR)  # every retry, twice
 

@@ -126,6 +126,8 @@ def write(
     for failure in failed:
         logging.warning("%s failed: %s", failure.id, "; ".join(failure.reasons))
     logging.info("%s: %d samples written, %d failed", build, count, len(failed))
+    if lacking := sum(failure.again for failure in failed):
+        raise OSError(f"{build}: {lacking} samples got no reply; run the same command again to ask for them")
 
 
 @contextmanager
@@ -145,9 +147,10 @@ def _writer(name: str, build: Path, chat: Callable, licence: str) -> Iterator[Wr
 @click.argument("build", type=PATH)
 @click.option("--seed", default=SEED, show_default=True, help="Of the order of the choices.")
 @click.option("--allow-skew", is_flag=True, help="Go on although something finds answers without listening.")
+@click.option("--balance", is_flag=True, help="Leave out what counting words finds, beyond one in four.")
 @click.option("--answerable", is_flag=True, help="Drop what the endpoint can answer without the recording.")
 @_with_chat
-def check(build: Path, seed: int, allow_skew: bool, answerable: bool, chat: Callable) -> None:
+def check(build: Path, seed: int, allow_skew: bool, balance: bool, answerable: bool, chat: Callable) -> None:
     """Build, stage 2: the good samples, BUILD/checked.jsonl, with letters in balance; refuses what can be guessed."""
     from contextlib import ExitStack
 
@@ -159,7 +162,7 @@ def check(build: Path, seed: int, allow_skew: bool, answerable: bool, chat: Call
         if answerable:
             opened = stack.enter_context(chat(build))
             blind = functools.partial(find_answerable, chat=opened, prompts=read_prompts(build))
-        samples, left = check_samples(build, seed, allow_skew, blind)
+        samples, left = check_samples(build, seed, allow_skew, balance, blind)
     logging.info("%s: %d samples are good, %d left out", build, len(samples), len(left))
 
 

@@ -62,3 +62,19 @@ def card(exp: Path, corpus: str) -> None:
     for problem in write_card(exp, corpus):
         logging.warning("before you publish: %s", problem)
     click.echo(f"wrote {exp / 'README.md'}; to publish the folder:\n{upload_line(exp)}")
+
+
+@command
+@click.argument("cuts", type=PATH)
+@click.argument("out", type=PATH)
+def lmms_tasks(cuts: Path, out: Path) -> None:
+    """Make tasks of lmms-eval in OUT from prepared CUTS, a file or folder; docs/integrations.md goes on from there."""
+    from speechprune.data.cuts import Problem
+    from speechprune.integrations.lmms_tasks import write_tasks
+
+    problems: list[Problem] = []
+    names = write_tasks(cuts, out, problems)
+    for problem in problems:
+        logging.warning("%s", problem)
+    tasks = f"--tasks {','.join(names)} --include_path {out}"
+    click.echo(f"lmms-eval eval --model speechprune --model_args pretrained=mini {tasks}")

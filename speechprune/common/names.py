@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from pathlib import Path
 
+# A path of some machine, but no part of an address; a token of the hub.
+OURS = re.compile(r"(?:(?<![\w:/.~<-])(?:~|/[\w.+-]+)|(?<=\w:)/[\w.+-]+)(?:/[\w.+-]+)+|\bhf_[A-Za-z0-9]{20,}")
 _LONGEST = 120  # characters of an id that a file's name takes over
 
 
@@ -28,3 +32,8 @@ def file_name(identity: str) -> str:
     if len(identity) <= _LONGEST:
         return identity
     return f"{identity[:_LONGEST]}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+
+
+def without_paths(text: str) -> str:
+    """``text`` for others to read: paths of one machine end in what they are called, tokens of the hub are dots."""
+    return OURS.sub(lambda found: Path(found[0]).name if "/" in found[0] else "...", text)

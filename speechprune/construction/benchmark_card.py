@@ -11,6 +11,7 @@ import yaml
 from speechprune import __version__
 from speechprune.common.files import atomic_write
 from speechprune.common.markdown import code_block, escape, table
+from speechprune.common.names import without_paths
 from speechprune.construction.checking import Sample, giveaways
 
 _FORMAT = """One JSON object a line, as in SPIRAL (arXiv 2412.12009): `transcript`, `original_key_sentence`, \
@@ -61,7 +62,7 @@ def write_card(
         "Compare the scores of a model with these.",
     ]
     if commands:
-        blocks += ["## Commands", code_block("\n".join(commands))]
+        blocks += ["## Commands", code_block(without_paths("\n".join(commands)))]
     with atomic_write(folder / "README.md") as file:
         file.write("\n\n".join(blocks) + "\n")
     return folder / "README.md"

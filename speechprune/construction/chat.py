@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import openai
 from pyrate_limiter import Duration, Limiter, Rate
 
+from speechprune.common.endpoints import key_for, without_key
 from speechprune.common.files import shown
 from speechprune.construction.outcomes import EndpointError, Stopped
 from speechprune.construction.reply_store import Replies
 from speechprune.construction.spending import Budget, BudgetSpent, Price, estimate_tokens
 
-KEY = "OPENAI_API_KEY"  # of the environment: the one place a key is taken from
 _IN_A_ROW = 5  # calls that fail before the run is given up
 _FATAL = (401, 403, 404)  # HTTP statuses that every other call would get, too
 
@@ -66,8 +64,11 @@ class Chat:
     def __init__(self, options: ChatOptions, replies: Replies) -> None:
         self.options = options
         self.price = Price.of(options.model, options.price)
-        self._key = os.environ.get(KEY, "")
-        _check(options, self.price, self._key)
+        self._key = key_for(options.base_url, "--base-url")
+        if self.price is None and options.max_cost is not None:
+            raise ValueError(
+                f"--max-cost: the price of {options.model} is not known; give --price IN,OUT, or 0,0 for none"
+            )
         self._client = openai.OpenAI(
             api_key=self._key or "none",  # a local endpoint wants none, the client one
             base_url=options.base_url,
@@ -164,22 +165,10 @@ class Chat:
         return EndpointError(reason)
 
     def _hidden(self, text: str) -> str:
-        return text.replace(self._key, "***") if self._key else text
+        return without_key(text, self._key)
 
     def _cost(self, given: int, written: int) -> float:
         return 0.0 if self.price is None else self.price.cost(given, written)
-
-
-def _check(options: ChatOptions, price: Price | None, key: str) -> None:
-    address = urlsplit(options.base_url)
-    if address.scheme not in ("http", "https") or not address.hostname:
-        raise ValueError(f"--base-url {shown(options.base_url)}: expected an address with http:// or https://")
-    if address.username or address.password or address.query:
-        raise ValueError(f"--base-url: a name, password or query in it would end up in files; a key belongs into {KEY}")
-    if not key and address.hostname.endswith("openai.com"):
-        raise ValueError(f"{KEY} is not set in the environment; set it, or name another endpoint with --base-url")
-    if price is None and options.max_cost is not None:
-        raise ValueError(f"--max-cost: the price of {options.model} is not known; give --price IN,OUT, or 0,0 for none")
 
 
 def _usage(body: str) -> tuple[int, int] | None:

@@ -19,7 +19,7 @@ from speechprune.construction.checks import faults, near_duplicates
 from speechprune.construction.drafts import NAME, Written, read_drafts
 from speechprune.construction.plan import CHOICES
 from speechprune.construction.prompt_files import BLIND, Prompts
-from speechprune.data.shortcuts import Shortcut, TextQuestion, shortcuts
+from speechprune.data.shortcuts import Shortcut, TextQuestion, overlapping_choices, shortcuts
 from speechprune.prompts import LETTERS
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,11 @@ class _Guess(BaseModel):
 
 
 def check_samples(
-    folder: Path, seed: int, allow_skew: bool, answerable: Callable[[Sequence[Sample]], dict[str, str]] | None = None
+    folder: Path,
+    seed: int,
+    allow_skew: bool,
+    balance: bool = False,
+    answerable: Callable[[Sequence[Sample]], dict[str, str]] | None = None,
 ) -> tuple[list[Sample], dict[str, str]]:
     """Write the good ones of ``samples.jsonl`` to ``checked.jsonl``, the others' reasons to ``left_out.jsonl``.
 
@@ -73,6 +77,7 @@ def check_samples(
         folder: of the build.
         seed: of the order of the choices.
         allow_skew: go on where something beats chance without listening.
+        balance: leave out what counting words finds beyond one in four of a split.
         answerable: given samples, tells {id: reason} of those that can be answered without the recording.
     Returns:
         the good ones, and {id: reason} of the others.
@@ -88,9 +93,11 @@ def check_samples(
     same = near_duplicates([f"{row.draft.transcript} {row.draft.question}" for row in rows])
     left |= {rows[k].brief.id: f"much the same as {rows[j].brief.id}" for k, j in same.items()}
     samples = _in_order([row for row in rows if row.brief.id not in left], seed)
-    if answerable is not None and (answered := answerable(samples)):
-        left |= answered
-        samples = _in_order([row for row in rows if row.brief.id not in left], seed)
+    if answerable is not None:
+        left |= answerable(samples)
+    if balance:
+        left |= _found_by_words([sample for sample in samples if sample.id not in left])
+    samples = _in_order([row for row in rows if row.brief.id not in left], seed)
     (folder / CHECKED).unlink(missing_ok=True)  # that of an earlier call
     with atomic_write(folder / LEFT_OUT, "wb") as file:
         file.writelines(json_line({"id": name, "reason": reason}) for name, reason in left.items())
@@ -102,6 +109,17 @@ def check_samples(
     with atomic_write(folder / CHECKED, "wb") as file:
         file.writelines(json_line(vars(sample)) for sample in samples)
     return samples, left
+
+
+def _found_by_words(samples: Sequence[Sample]) -> dict[str, str]:
+    """{id: reason} of the last samples of each split that counting words answers, so that it answers one in four."""
+    surplus: dict[str, str] = {}
+    for split in dict.fromkeys(sample.split for sample in samples):
+        texts = {sample.id: sample.as_text() for sample in samples if sample.split == split}
+        found = [n for n, t in texts.items() if t.answer in overlapping_choices(t.question, t.choices, t.transcript)]
+        kept = (len(texts) - len(found)) // (CHOICES - 1)
+        surplus |= dict.fromkeys(found[kept:], "counting words finds the answer, as in too many others")
+    return surplus
 
 
 def read_samples(folder: Path) -> list[Sample]:
@@ -202,5 +220,6 @@ def _refuse_skew(samples: Sequence[Sample], allow_skew: bool) -> None:
         reasons = "\n  ".join(above)
         raise ValueError(
             f"the benchmark can be answered without listening:\n  {reasons}\n"
-            "Write other samples (another --seed, other prompts), or take it as it is: --allow-skew"
+            "Write other samples (another --seed, other prompts), leave out what counting words finds (--balance), "
+            "or take it as it is: --allow-skew"
         )

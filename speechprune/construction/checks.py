@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from rapidfuzz import fuzz, process, utils
 
 from speechprune.construction.drafts import Draft, stands_in, words
 from speechprune.construction.plan import CHOICES, Brief
+from speechprune.data.choices import split_choices
 from speechprune.data.shortcuts import longest_choices
+from speechprune.prompts import LETTERS
 
 TOLERANCE = 0.25  # share of the words aimed at by which a transcript may be shorter or longer
 NEAR = 90.0  # similarity of two texts, 0 to 100, from which they count as one
@@ -64,6 +67,8 @@ def _choice_faults(draft: Draft, brief: Brief) -> list[str]:
             found.append(f"the choice {choice!r} stands in another choice; expected choices that exclude one another")
         elif stands_in(choice, draft.question):
             found.append(f"the choice {choice!r} stands in the question")
+    if not _told_apart(choices):
+        found.append("the choices have letters or full stops of their own; expected them without")
     sizes = [len(choice.strip()) for choice in choices]
     if max(sizes) > _SPREAD[0] * min(sizes) + _SPREAD[1]:
         found.append(f"the choices have {min(sizes)} to {max(sizes)} characters; expected similar lengths")
@@ -79,6 +84,17 @@ def _choice_faults(draft: Draft, brief: Brief) -> list[str]:
     if (spoken := sum(other.spoken for other in draft.distractors)) < brief.spoken:
         found.append(f"{spoken} wrong choices are said in the turns; expected {brief.spoken}")
     return found
+
+
+def _told_apart(choices: Sequence[str]) -> bool:
+    """Whether choices have no letters yet, and a list of them with letters, as SPIRAL has it, is read back as these."""
+    if any(re.match(r"\(?[A-J][.):]\s", choice) for choice in choices):
+        return False
+    lettered = [f"{letter}. {choice.strip()}" for letter, choice in zip(LETTERS, choices, strict=False)]
+    try:
+        return split_choices("\n".join(lettered)) == ("", [choice.strip() for choice in choices])
+    except ValueError:
+        return False
 
 
 def near_duplicates(texts: Sequence[str]) -> dict[int, int]:

@@ -60,6 +60,7 @@ class Reply:
         logprobs: (C,) log-probabilities of the choices' letters, in mode cloze of the choices themselves, summed over
             their tokens; None in mode generate.
         text: what was generated; None in the other modes.
+        joined: (n, D) what is read where text stands between the tokens; None where it is the tokens alone.
         transcript: what ``prompt`` holds in the place of audio, in so many tokens as ``read``; None with audio.
     """
 
@@ -74,6 +75,7 @@ class Reply:
     text: str | None = None
     transcript: Text | None = None
     read: int = 0
+    joined: Tensor | None = None
     error: str | None = None
 
     @property
@@ -83,6 +85,8 @@ class Reply:
 
     def tokens(self) -> Tensor:
         """(n, D) what the LLM reads."""
+        if self.joined is not None:
+            return self.joined
         heard = self.heard[self.sources.to(self.heard.device)]
         if self.merging is None:
             return heard
@@ -93,7 +97,7 @@ class Reply:
     @property
     def start(self) -> int:
         """Positions up to the end of the audio."""
-        return len(self.prompt.before) + len(self.indices)
+        return len(self.prompt.before) + len(self.indices if self.joined is None else self.joined)
 
     @property
     def end(self) -> int:

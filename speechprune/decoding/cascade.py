@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from speechprune.common.files import Problem, read_jsonl, shown
+from speechprune.asr.kept import Transcript, read_transcripts
+from speechprune.asr.stage import reference_of
+from speechprune.common.errors import explain
+from speechprune.common.files import shown
 from speechprune.decoding.rows import plain
 
 if TYPE_CHECKING:  # `make gpu` answers without Lhotse
@@ -16,7 +19,6 @@ if TYPE_CHECKING:  # `make gpu` answers without Lhotse
 
 NAME = "transcripts.jsonl"  # of a dump's folder, unless a configuration names another file
 TITLES = {"asr": "Cascade (ASR)", "reference": "Reference transcript"}  # {source: title}
-_COUNTS = ("errors", "words")
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Text:
     Attributes:
         text: one line.
         source: as ``Cascade``.
-        about: of a recogniser's: its ``model``, the ``seconds`` that it took, ``errors`` in so many ``words``.
+        about: of a recogniser's: its ``model``, the ``seconds`` that it took, word ``errors`` in so many ``words``.
     """
 
     text: str
@@ -67,11 +69,10 @@ class Transcripts:
     """The transcripts of a dump's recordings.
 
     Args:
-        path: what ``speechprune transcribe`` wrote: lines of {"recording", "text", "model", "seconds", "hash"}, with
-            "errors" and "words" where the cut's own text is known, or with "error". Read where ``sources`` have "asr".
+        path: what ``speechprune transcribe`` wrote; read where ``sources`` have "asr".
         sources: of the systems that ask for them.
     Raises:
-        FileNotFoundError, ValueError: no such file, or a line that is none of those; the way out is named.
+        FileNotFoundError, ValueError: no such file, or a line that is no transcript; the way out is named.
     """
 
     def __init__(self, path: Path, sources: Collection[str]):
@@ -80,8 +81,13 @@ class Transcripts:
 
     def of(self, cut: MonoCut) -> dict[str, Text | str]:
         """{source: the transcript of a recording, or why there is none}."""
-        found = {"asr": self._heard, "reference": _reference}
-        return {source: found[source](cut) for source in self.sources}
+        found: dict[str, Text | str] = {}
+        for source in self.sources:
+            try:
+                found[source] = self._heard(cut) if source == "asr" else _reference(cut)
+            except Exception as error:  # of a broken cut, which must never stop the run
+                found[source] = explain(error)
+        return found
 
     def hashes(self, cuts: Iterable[MonoCut]) -> dict[Any, dict[str, str]]:
         """{method that reads them: {recording: hash of its transcript}}, without those that there are not."""
@@ -92,54 +98,35 @@ class Transcripts:
                     found[Cascade(source)][plain(cut.id)] = text.hash
         return found
 
-    def _read(self) -> dict[str, dict]:
+    def _read(self) -> dict[str, Transcript]:
         if not self._path.is_file():
             raise FileNotFoundError(f"{self._path}: no transcripts, which source: asr reads; {self._way_out}")
-        problems: list[Problem] = []
-        lines = {}
-        for row in read_jsonl(self._path, problems):
-            if fault := _fault(row):
-                raise ValueError(f"{self._path}: {shown(row.get('recording'))}: {fault}; {self._way_out}")
-            lines[row["recording"]] = row
-        if problems:
-            raise ValueError(f"{problems[0]}; {self._way_out}")
-        return lines
+        try:
+            found = read_transcripts(self._path)
+        except ValueError as error:
+            raise ValueError(f"{error}; {self._way_out}") from error
+        for name, line in found.items():
+            if not isinstance(line.text, str | None) or not isinstance(line.seconds, int | float | None):
+                raise ValueError(f"{self._path}: {shown(name)}: its text or seconds are none; {self._way_out}")
+        return found
 
     @property
     def _way_out(self) -> str:
         return f"write them: speechprune transcribe CUTS {self._path}"
 
     def _heard(self, cut: MonoCut) -> Text | str:
-        line, samples = self._lines.get(cut.id), (cut.custom or {}).get("audio_hash")
-        if line is None:
+        found, samples = self._lines.get(cut.id), (cut.custom or {}).get("audio_hash")
+        if found is None:
             return f"{self._path} has no transcript of the recording; {self._way_out}"
-        if line.get("error"):
-            return f"the recording was not transcribed: {line['error']}"
-        if samples and line.get("hash") and line["hash"] != samples:
+        if found.text is None:
+            return f"the recording was not transcribed: {found.error}"
+        if samples and found.hash and found.hash != samples:
             return f"the transcript in {self._path} is of other samples than were encoded; {self._way_out}"
-        about = {key: line.get(key) for key in ("model", "seconds", *_COUNTS)}
-        return Text(" ".join(line["text"].split()), "asr", about)
-
-
-def reference_text(cut: MonoCut) -> str:
-    """What is said in a cut by its supervisions, in the order of time; empty where they have no text."""
-    sentences = sorted(cut.supervisions, key=lambda sentence: sentence.start)
-    return " ".join(" ".join(sentence.text.split()) for sentence in sentences if sentence.text)
+        about = {"model": found.model, "seconds": found.seconds}
+        counts = {"errors": found.counted.errors, "words": found.counted.words} if found.counted else {}
+        return Text(" ".join(found.text.split()), "asr", about | counts)
 
 
 def _reference(cut: MonoCut) -> Text | str:
-    text = reference_text(cut)
+    text = " ".join(reference_of(cut).split())
     return Text(text, "reference") if text else "the recording's supervisions have no text, so there is no reference"
-
-
-def _fault(row: dict) -> str | None:
-    """What is wrong with a line, None where nothing is."""
-    if not isinstance(row.get("recording"), str):
-        return "names no recording"
-    if row.get("error"):
-        return None
-    if not isinstance(row.get("text"), str) or not isinstance(row.get("model"), str):
-        return "lacks text or model"
-    numbers = (row.get(key) for key in ("seconds", *_COUNTS))
-    good = all(value is None or (isinstance(value, int | float) and value >= 0) for value in numbers)
-    return None if good else "has seconds or word errors that are no numbers"

@@ -11,10 +11,11 @@ from torch import Tensor
 from speechprune.common.errors import explain
 from speechprune.decoding.batches import Merging, Reply
 from speechprune.decoding.cascade import Cascade, Text
+from speechprune.decoding.chunks import Chunks, with_chunks
 from speechprune.decoding.oracle import Oracle
 from speechprune.decoding.prune_inputs import pruner_inputs
 from speechprune.decoding.systems import LEFT_OUT, System
-from speechprune.models import SpeechLLM
+from speechprune.models import Prompt, SpeechLLM
 from speechprune.models.batching import check_length
 from speechprune.pruners import PAD, Merged, Pruner
 
@@ -53,6 +54,8 @@ class Chooser:
         elif isinstance(method.pruner, Cascade):
             self._hear_nothing(replies)
             self._read(method.pruner, replies)
+        elif isinstance(method.pruner, Chunks):
+            self._join(replies)
         elif isinstance(method.pruner, Oracle):
             self._consult(replies)
         else:
@@ -73,6 +76,22 @@ class Chooser:
                 reply.prompt, reply.read = self.model.with_text(reply.prompt, text.text)
                 reply.transcript = text
                 check_length(self.model.name, 0, reply.start + reply.end, self.model.max_positions)
+            except Exception as error:
+                reply.error = explain(error)
+
+    def _join(self, replies: dict[System, list[Reply]]) -> None:
+        """Every token, in pieces of a window with the prompt's text between them."""
+        pieces = self._tokens.split(self.model.window)
+        known: dict[tuple, tuple[Tensor, Tensor]] = {}  # by the text between: replies that read the same share it
+        for reply in (reply for rows in replies.values() for reply in rows if reply.error is None):
+            try:
+                model, asked = with_chunks(self.model), reply.question
+                choices = None if reply.continuations else asked["choices"]
+                before, *between, after = model.prompt_of_chunks(asked["question"], choices, len(pieces))
+                if (key := tuple(between)) not in known:
+                    known[key] = torch.arange(len(self._tokens)), model.interleave(pieces, between)
+                reply.prompt, reply.heard = Prompt(before, after), self._tokens
+                reply.indices, reply.joined = known[key]
             except Exception as error:
                 reply.error = explain(error)
 

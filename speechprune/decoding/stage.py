@@ -23,6 +23,7 @@ from speechprune.common.meter import Meter
 from speechprune.decoding.answering import Answerer
 from speechprune.decoding.batches import Reply
 from speechprune.decoding.cascade import NAME, Cascade, Transcripts
+from speechprune.decoding.chunks import Chunks, with_chunks
 from speechprune.decoding.expected import expect
 from speechprune.decoding.folders import FolderOfRows, claim
 from speechprune.decoding.listening import Listening
@@ -115,6 +116,8 @@ def decode(
     sources = {system.pruner.source for system in config.systems if isinstance(system.pruner, Cascade)}
     transcripts = Transcripts(config.transcripts or dump / NAME, sources)
     for system in config.systems:
+        if isinstance(system.pruner, Chunks):
+            with_chunks(model)
         if isinstance(system.pruner, Pruner):
             check_signals(system.pruner, model)
         claim(exp / system.folder, system, model)

@@ -13,6 +13,7 @@ from speechprune.common.defaults import QUERY, SEED
 from speechprune.common.reading import read_yaml
 from speechprune.common.registry import lookup
 from speechprune.decoding.cascade import TITLES, Cascade
+from speechprune.decoding.chunks import Chunks
 from speechprune.decoding.expected import identity
 from speechprune.decoding.modes import folder_name, way_of
 from speechprune.decoding.oracle import Oracle
@@ -35,7 +36,9 @@ _COMMON_KEYS = ("query", "positions", "permute", "mode", "seed")
 _CONFIG_KEYS = ("systems", "rates", *_COMMON_KEYS, "batch_tokens", "transcripts")
 
 
-Method = Pruner | Oracle | Cascade
+_PLAIN: dict[str, type[Oracle | Chunks]] = {cls.name: cls for cls in (Oracle, Chunks)}  # without options
+_UNPLACED = (Cascade, Chunks)  # tokens that have no places to keep, or that keep them all
+Method = Pruner | Oracle | Cascade | Chunks
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class System:
 
     Attributes:
         name: as in tables; the pruner's name unless the configuration gives another.
-        pruner: the method: a pruner, the oracle, or a transcript in place of the audio.
+        pruner: the method: a pruner, the oracle, a transcript in place of the audio, or chunks.
         rate: share of the model's ordinary input removed, or None where the pruner has no budget.
         audio: one of ``AUDIO``.
         query: the text that the pruner compares the audio with: "question" or "question+choices".
@@ -134,8 +137,8 @@ class DecodeConfig:
 
 
 def methods() -> dict[str, type[Method]]:
-    """{name: class} of all that a system may have as its method: the pruners, the oracle, a transcript."""
-    return {**all_pruners(), Oracle.name: Oracle, Cascade.name: Cascade}
+    """{name: class} of all that a system may have as its method: the pruners, the oracle, a transcript, chunks."""
+    return {**all_pruners(), Oracle.name: Oracle, Cascade.name: Cascade, Chunks.name: Chunks}
 
 
 def load_config(path: str | Path) -> DecodeConfig:
@@ -152,6 +155,7 @@ def load_config(path: str | Path) -> DecodeConfig:
             phase2: {heads: full-width}
           - {method: all, without: [full, iterative_fusion]}  # every pruner that there is
           - oracle
+          - chunks
           - {method: transcript, source: reference}           # or asr: what speechprune transcribe wrote
           - {name: silence, method: original, audio: silence}
 
@@ -222,7 +226,9 @@ def _expand(entry: dict, rates: object, common: dict) -> list[System]:
         keys = f" (keys of every system: {', '.join(_SYSTEM_KEYS)})" if options else ""
         raise ValueError(f"systems: {name}: {error}{keys}") from error
     settings = common | {key: entry[key] for key in SETTINGS if key in entry}
-    if isinstance(pruner, Cascade):
+    if isinstance(pruner, _UNPLACED):
+        if entry.get("positions", POSITIONS[0]) != POSITIONS[0]:
+            raise ValueError(f"systems: {name}: positions {entry['positions']!r}; {method} drops nothing: remove it")
         settings |= {"positions": POSITIONS[0]}
     for key, valid in SETTINGS.items():
         if settings.get(key, valid[0]) not in valid:
@@ -237,8 +243,11 @@ def _expand(entry: dict, rates: object, common: dict) -> list[System]:
 
 
 def _method(name: str, entry: dict, options: dict) -> Method:
-    if name == Oracle.name:
-        return _oracle(entry, options)
+    if name in _PLAIN:
+        if options:
+            raise ValueError(f"unknown option {next(iter(options))!r}; {name} has none")
+        _needs_recording(entry)
+        return _PLAIN[name]()
     return _cascade(entry, options) if name == Cascade.name else get_pruner(name, **options)
 
 
@@ -248,19 +257,10 @@ def _own_name(entry: dict) -> str:
     return Cascade(entry["source"]).system if known else entry["method"]
 
 
-def _oracle(entry: dict, options: dict) -> Oracle:
-    if options:
-        raise ValueError(f"unknown option {next(iter(options))!r}; oracle has none")
-    _needs_recording(entry)
-    return Oracle()
-
-
 def _cascade(entry: dict, options: dict) -> Cascade:
     if unknown := [key for key in options if key != "source"]:
         raise ValueError(f"unknown option {unknown[0]!r}; transcript has: source")
     _needs_recording(entry)
-    if entry.get("positions", POSITIONS[0]) != POSITIONS[0]:
-        raise ValueError(f"positions {entry['positions']!r}; a transcript has none of the audio: remove 'positions'")
     return Cascade(options.get("source", ""))
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from transformers import PreTrainedModel, ProcessorMixin
 
-from speechprune.common.defaults import PRUNER, RATE, SEED
+from speechprune.common.defaults import PRUNER, SEED
 from speechprune.integrations.cut_off import Cuts
 from speechprune.integrations.hooks import Hooks
-from speechprune.integrations.selecting import Chooser
+from speechprune.integrations.selecting import Chooser, budget
 from speechprune.models.audio_token import AudioTokenLLM
 from speechprune.models.base import SpeechLLM
 from speechprune.pruners import Pruner, get_pruner
@@ -77,19 +77,14 @@ def pruned(
     if not isinstance(llm, AudioTokenLLM):
         raise ValueError(f"{llm.name}: audio has no tokens of its own in its prompt")
     chosen = get_pruner(pruner) if isinstance(pruner, str) else pruner
-    if rate is not None and keep is not None:
-        raise ValueError(f"rate={rate} and keep={keep}; give one of them")
-    if keep is not None and keep < 1:
-        raise ValueError(f"keep={keep}; keep one audio token or more")
-    if keep is None:
-        keep = llm.budget(RATE if rate is None else rate)
+    tokens = budget(llm, rate, keep)
     if query is None and chosen.uses_query and "first_pass" not in chosen.needs:
         raise ValueError(f"{chosen.name} compares the audio with a text; give query=, one text or one for each row")
     if untold := [need for need in chosen.needs if need not in (*_UNTOLD, *llm.signals)]:
         raise ValueError(f"{chosen.name} needs {untold[0]}, which the forward of {type(model).__name__} does not tell")
     if isinstance(vars(model).get("generate"), _Guarded):
         raise ValueError("the model is inside another pruned() block; leave that first")
-    chooser, cuts = Chooser(llm, chosen, keep, query, seed), Cuts(llm)
+    chooser, cuts = Chooser(llm, chosen, tokens, query, seed), Cuts(llm)
     with ExitStack() as stack:
         told = stack.enter_context(llm.overhearing(chosen.needs))
         hooks = Hooks(llm, chooser, cuts, told)

@@ -11,9 +11,19 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from speechprune.asking import spans
+from speechprune.common.defaults import RATE
 from speechprune.models.audio_token import AudioTokenLLM
-from speechprune.models.base import Prompt
+from speechprune.models.base import Prompt, SpeechLLM
 from speechprune.pruners import PAD, FirstPass, PruneInputs, Pruner
+
+
+def budget(llm: SpeechLLM, rate: float | None, keep: int | None) -> int:
+    """Tokens to keep: as many as are said, or as ``rate`` leaves of one window. ValueError for both, or none at all."""
+    if rate is not None and keep is not None:
+        raise ValueError(f"rate={rate} and keep={keep}; give one of them")
+    if keep is not None and keep < 1:
+        raise ValueError(f"keep={keep}; keep one audio token or more")
+    return llm.budget(RATE if rate is None else rate) if keep is None else keep
 
 
 @dataclass(frozen=True, eq=False)

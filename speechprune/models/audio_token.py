@@ -9,6 +9,7 @@ from math import inf
 from typing import Any, Self
 
 import numpy as np
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
@@ -82,10 +83,9 @@ class AudioTokenLLM(DecoderLLM):
         """
         yield dict
 
-    def prompt(self, question: str, choices: Sequence[str] | None) -> Prompt:
+    def chat(self, text: str) -> Prompt:
         # The published template of Qwen2-Audio knows an audio by this key, not by its type.
-        audio = {"type": "audio", "audio_url": ""}
-        content = [audio, {"type": "text", "text": format_question(question, choices)}]
+        content = [{"type": "audio", "audio_url": ""}, {"type": "text", "text": text}]
         conversation = [{"role": "user", "content": content}]
         return self.around_audio(
             self._processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
@@ -105,6 +105,35 @@ class AudioTokenLLM(DecoderLLM):
             )
         place = ids.index(self._audio_id)
         return Prompt(tuple(ids[:place]), tuple(ids[place + 1 :]))
+
+    def prompt_of_chunks(self, question: str, choices: Sequence[str] | None, count: int) -> tuple[tuple[int, ...], ...]:
+        """The ids before, between and behind ``count`` audios of one prompt, as the chat template writes it.
+
+        Raises:
+            ValueError: as ``prompt``, or the prompt holds one audio alone.
+        """
+        content = [*[{"type": "audio"}] * count, {"type": "text", "text": format_question(question, choices)}]
+        return self._around_several(
+            self._processor.apply_chat_template(
+                [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+            ),
+            count,
+        )
+
+    def _around_several(self, text: str, count: int) -> tuple[tuple[int, ...], ...]:
+        ids = self._tokenizer(text)["input_ids"]
+        places = [place for place, token in enumerate(ids) if token == self._audio_id]
+        if len(places) != count:
+            raise ValueError(f"{self.name}: the chat template places {len(places)} of {count} audios in one prompt")
+        edges = zip([-1, *places], [*places, len(ids)], strict=True)
+        return tuple(tuple(ids[start + 1 : end]) for start, end in edges)
+
+    @torch.inference_mode()
+    def interleave(self, pieces: Sequence[Tensor], between: Sequence[Sequence[int]]) -> Tensor:
+        """(n, D) float32: pieces of audio tokens (.., D) with the embeddings of the ids ``between`` them."""
+        gaps = [self._embed(ids).float() for ids in between]
+        joined = [part.to(self.device) for pair in zip(pieces, gaps, strict=False) for part in pair]
+        return torch.cat([*joined, pieces[-1].to(self.device)])
 
     def _config_audio_id(self) -> int:
         return self._model.config.audio_token_id

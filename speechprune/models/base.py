@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
-from speechprune.common.registry import subclasses
 from speechprune.common.tensors import join
+from speechprune.models.families import family_of
 from speechprune.models.folder import ModelFolder, Need
 from speechprune.models.loading import Placement, pick_device, pick_dtype
-from speechprune.prompts import query_parts
+from speechprune.prompts import format_question, query_parts
 from speechprune.pruners import FirstLayer, FirstPass
 
 
@@ -98,7 +98,7 @@ class SpeechLLM(ABC):
         """
         place = pick_device(device)
         folder = replace(ModelFolder.open(name_or_path, revision), quantize=quantize)
-        family = _family(folder)
+        family = family_of(SpeechLLM, folder)
         placement = Placement(place, pick_dtype(dtype, place), attention, device_map, quantize)
         with folder.reading("the model"):
             folder.require(family.needs(folder))
@@ -116,7 +116,7 @@ class SpeechLLM(ABC):
             ValueError: a family that is not known or cannot be pruned, or a part or wrapper of a model.
         """
         folder = ModelFolder.of(model)
-        return _family(folder).of(folder, model, processor)
+        return family_of(SpeechLLM, folder).of(folder, model, processor)
 
     @classmethod
     def needs(cls, folder: ModelFolder) -> Sequence[Need]:
@@ -194,12 +194,20 @@ class SpeechLLM(ABC):
         raise ValueError(f"{self.name} does not show the attention of a first pass; choose another pruner")
 
     @abstractmethod
+    def chat(self, text: str) -> Prompt:
+        """The prompt that says ``text`` as the model's chat template has it, ids around the audio.
+
+        Raises:
+            ValueError: a text that holds the audio's placeholder.
+        """
+
     def prompt(self, question: str, choices: Sequence[str] | None) -> Prompt:
-        """The prompt that asks ``question``, ids around the audio; without the choices where they are None (cloze).
+        """``chat`` that asks ``question``; without the choices where they are None (cloze).
 
         Raises:
             ValueError: as ``prompts.check_question``.
         """
+        return self.chat(format_question(question, choices))
 
     @abstractmethod
     def with_text(self, prompt: Prompt, text: str) -> tuple[Prompt, int]:
@@ -286,15 +294,3 @@ class SpeechLLM(ABC):
         if not 0 <= rate < 1:
             raise ValueError(f"rate={rate}; the share of audio tokens to remove is at least 0 and below 1")
         return max(1, round(self.window * (1 - rate)))
-
-
-def _family(folder: ModelFolder) -> type[SpeechLLM]:
-    """The adapter that serves the folder's ``model_type``. ValueError where none does, with the reason."""
-    families = subclasses("speechprune.models", SpeechLLM)
-    for family in families.values():
-        if folder.model_type in family.model_types:
-            return family
-        if reason := family.refused.get(folder.model_type or ""):
-            raise ValueError(f"{folder.name}: {folder.model_type} models cannot be pruned: {reason}")
-    known = ", ".join(f"{name} (model_type {', '.join(cls.model_types)})" for name, cls in families.items())
-    raise ValueError(f"{folder.name}: unknown model_type {folder.model_type!r}; families: {known}")

@@ -23,7 +23,7 @@ WINDOWS_PER_FORWARD = 8  # enough to fill a GPU with a large encoder; memory doe
 class DecoderLLM(ReadingLLM):
     """The half of an adapter behind the projector: the model's text decoder reads audio tokens as ``inputs_embeds``.
 
-    A family adds ``load``, ``_encode``, ``project`` and ``prompt``, and sets ``sampling_rate``, ``frame_rate``,
+    A family adds ``load``, ``_encode``, ``project`` and ``chat``, and sets ``sampling_rate``, ``frame_rate``,
     ``window_seconds`` and ``window``.
     """
 

@@ -7,7 +7,6 @@ names of their own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -27,7 +26,6 @@ from speechprune.models.base import Prompt
 from speechprune.models.decoder import DecoderLLM
 from speechprune.models.folder import CHAT_TEMPLATE, PROCESSOR, TOKENIZER, TOKENIZER_CONFIG, ModelFolder
 from speechprune.models.loading import Placement, load_processor, load_weights
-from speechprune.prompts import format_question
 
 _TEXT, _AUDIO = "<<text>>", "<<audio>>"
 
@@ -78,10 +76,9 @@ class DiVA(DecoderLLM):
     def project(self, states: Tensor) -> Tensor:
         return self._connector.projection(states.to(self.device, self.dtype)).float()
 
-    def prompt(self, question: str, choices: Sequence[str] | None) -> Prompt:
-        text = self._tokenizer(format_question(question, choices), add_special_tokens=False)["input_ids"]
+    def chat(self, text: str) -> Prompt:
         before, between, after = self._parts
-        return Prompt((*before, *text, *between), after)
+        return Prompt((*before, *self._tokenizer(text, add_special_tokens=False)["input_ids"], *between), after)
 
     def _template(self) -> tuple[str, str, str]:
         """What stands before the text, between text and audio, and behind the audio."""

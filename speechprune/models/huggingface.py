@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property, partial
+from itertools import groupby
 from typing import ClassVar, Self
 
 import jinja2
@@ -21,6 +22,7 @@ from speechprune.models.audio_token import AudioTokenLLM
 from speechprune.models.base import Prompt
 from speechprune.models.folder import ModelFolder
 from speechprune.models.loading import Placement, load_processor, load_weights
+from speechprune.models.reading_llm import ReadingLLM
 from speechprune.prompts import format_question
 
 _TEXT = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")  # of what a processor makes
@@ -86,12 +88,35 @@ class HuggingFace(AudioTokenLLM):
     def project(self, states: Tensor) -> Tensor:
         return states.to(self.device, torch.float32)
 
-    def prompt(self, question: str, choices: Sequence[str] | None) -> Prompt:
-        return self.around_audio(self._chat(format_question(question, choices)))
+    def chat(self, text: str) -> Prompt:
+        return self.around_audio(self._chat(text))
 
     def around_audio(self, text: str) -> Prompt:
         found = super().around_audio(text)
         return Prompt((*found.before, *self._around[0]), (*self._around[1], *found.after))
+
+    def prompt_of_chunks(self, question: str, choices: Sequence[str] | None, count: int) -> tuple[tuple[int, ...], ...]:
+        if not self._takes_several:
+            raise ValueError(f"{self.name}: a prompt of its family holds one audio, and method chunks needs several")
+        first, *others = self._around_several(self._chat(format_question(question, choices), count), count)
+        mark, end = map(tuple, self._around)
+        return (*first, *mark), *((*end, *run, *mark) for run in others[:-1]), (*end, *others[-1])
+
+    @cached_property
+    def _takes_several(self) -> bool:
+        """Whether the stock processor puts two audios into one prompt as ``prompt_of_chunks`` does."""
+        if type(self).prompt is not HuggingFace.prompt or type(self)._text_inputs is not ReadingLLM._text_inputs:
+            return False  # a prompt of its own, or text that is more than embeddings
+        second = np.zeros(self.sampling_rate, dtype=np.float32)
+        try:
+            chat = self._chat("?", 2)
+            ids = self._process([chat], [second, second])["input_ids"][0].tolist()
+            mark, end = self._around
+            plain = [[*run] for run in self._around_several(chat, 2)]
+        except (TypeError, ValueError, IndexError):
+            return False
+        runs = [list(run) for heard, run in groupby(ids, lambda token: token == self._audio_id) if not heard]
+        return runs == [[*plain[0], *mark], [*end, *plain[1], *mark], [*end, *plain[2]]]
 
     def features(self, windows: list[np.ndarray]) -> tuple[list[int], dict[str, Tensor]]:
         inputs = self._inputs(windows)
@@ -141,14 +166,14 @@ class HuggingFace(AudioTokenLLM):
             hook.remove()
         raise ValueError(f"{self.name}: the forward of {type(self._model).__name__} never reached its decoder")
 
-    def _chat(self, text: str) -> str:
-        """The chat template's text of one audio and ``text``, the audio a single placeholder."""
+    def _chat(self, text: str, count: int = 1) -> str:
+        """The chat template's text of ``count`` audios and ``text``, each audio a single placeholder."""
         token = self._processor.audio_token
         if token in text:
             raise ValueError(f"the question and the choices must not contain the audio placeholder {token!r}")
         template = self._processor.chat_template or self._tokenizer.chat_template
-        parts = [{"type": "audio"}, {"type": "text", "text": text}]
-        for content in (parts, token + text):  # older templates know plain strings only
+        parts = [*[{"type": "audio"}] * count, {"type": "text", "text": text}]
+        for content in (parts, token * count + text):  # older templates know plain strings only
             conversation = [{"role": "user", "content": content}]
             try:
                 chat = self._processor.apply_chat_template(
@@ -156,9 +181,9 @@ class HuggingFace(AudioTokenLLM):
                 )
             except (TypeError, jinja2.TemplateError):
                 continue
-            if chat.count(token) == 1 and text in chat:
+            if chat.count(token) == count and text in chat:
                 return chat
-        raise ValueError(f"{self.name}: the chat template does not place one {token!r} and the question")
+        raise ValueError(f"{self.name}: the chat template does not place {count} {token!r} and the question")
 
     @cached_property
     def _around(self) -> tuple[list[int], list[int]]:

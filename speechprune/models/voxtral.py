@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -15,7 +14,6 @@ from transformers import BatchFeature
 
 from speechprune.models.base import Prompt
 from speechprune.models.huggingface import HuggingFace
-from speechprune.prompts import format_question
 
 
 class Voxtral(HuggingFace):
@@ -32,11 +30,8 @@ class Voxtral(HuggingFace):
     classes = {"voxtral": ("VoxtralForConditionalGeneration", "VoxtralProcessor")}  # noqa: RUF012
     model_types = tuple(classes)
 
-    def prompt(self, question: str, choices: Sequence[str] | None) -> Prompt:
-        parts = [
-            {"type": "audio", "base64": self._silence},
-            {"type": "text", "text": format_question(question, choices)},
-        ]
+    def chat(self, text: str) -> Prompt:
+        parts = [{"type": "audio", "base64": self._silence}, {"type": "text", "text": text}]
         ids = self._tokenizer.apply_chat_template(
             [{"role": "user", "content": parts}], tokenize=True, return_dict=True
         )["input_ids"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import yaml
 
 from speechprune import __version__
 from speechprune.common.files import Problem, atomic_write
+from speechprune.common.names import OURS, without_paths
 from speechprune.common.registry import lookup
 from speechprune.data.corpora import corpora
 from speechprune.report.scores import read_scores
@@ -27,8 +27,6 @@ _PARTS = {
     "report.html": "a page with tables, figures and single questions; it holds some of the corpus' recordings",
 }
 _LEFT_OUT = ("log/*", "*.lock")
-# A path of some machine, but no part of an address; a token of the hub.
-_OURS = re.compile(r"(?<![\w:/.~<-])(?:~|/[\w.+-]+)(?:/[\w.+-]+)+|\bhf_[A-Za-z0-9]{20,}")
 
 
 def write_card(exp: str | Path, corpus: str) -> list[Problem]:
@@ -70,7 +68,7 @@ def write_card(exp: str | Path, corpus: str) -> list[Problem]:
         *_results(exp),
         "## Commands",
         "The tables were made, and are made again from the rows in this folder, by",
-        f"```\n{_shortened(score['command'])}\n```",
+        f"```\n{without_paths(score['command'])}\n```",
     ]
     with atomic_write(exp / "README.md") as file:
         file.write("\n\n".join(blocks) + "\n")
@@ -95,18 +93,13 @@ def _results(exp: Path) -> Iterator[str]:
         yield f"![{figure.stem.replace('_', ' ')}](figures/{figure.name})"
 
 
-def _shortened(text: str) -> str:
-    """Paths of one machine end in what they are called."""
-    return _OURS.sub(lambda found: Path(found[0]).name if "/" in found[0] else "...", text)
-
-
 def _of_this_machine(exp: Path, patterns: list[str]) -> Iterator[Problem]:
     files = sorted({path for pattern in patterns for path in exp.glob(pattern)})
     for path in files:
         if path.suffix not in {".json", ".jsonl", ".md", ".csv", ".tex"}:
             continue
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            if found := _OURS.search(line):
+            if found := OURS.search(line):
                 where = f"{path.relative_to(exp)}:{number}"
                 yield Problem(where, "text", found[0], "nothing of this machine")
                 break  # one a file says enough

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -28,7 +29,6 @@ PRICE = 900 / 1e6 * 2 + 500 / 1e6 * 10  # dollars a reply, at 2,10
 def build(tmp_path, monkeypatch) -> Path:
     """A plan of eight samples, each about a subtopic of its own."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setattr("openai._base_client.BaseClient._calculate_retry_timeout", lambda *_: 0.01)
     write_plan(tmp_path, make_plan(read_topics(), 8, (20.0, 30.0), {"test": 1.0}, 0))
     copy_prompts(tmp_path)
     return tmp_path
@@ -111,7 +111,7 @@ def test_what_fails_for_good_is_a_row_with_its_reason(build, server):
     first, second = topics(server)[:2]
     server.faults[first] = ["bad key"] * 9
     server.faults[second] = ["500"] * 4
-    call(build, server, "--attempts", "2")
+    assert "1 samples got no reply; run the same command again" in call(build, server, "--attempts", "2", code=1)
     failed = [json.loads(line) for line in (build / "failed.jsonl").read_text().splitlines()]
     assert [row["again"] for row in failed] == [False, True]
     assert "the key sentence stands 0 times" in failed[0]["reasons"][0]
@@ -134,6 +134,30 @@ def test_the_budget_holds_and_can_be_raised(build, server):
     call(build, server, "--max-cost", "1")
     assert len(read_drafts(build, [])) == 8
     assert set(server.paid.values()) == {1}
+
+
+def test_retry_after_is_obeyed(build, server):
+    first = topics(server)[0]
+    server.faults[first] = ["429"]
+    server.retry_after = 0.9  # the client's own first pause is 0.5 s at most
+    call(build, server, "--concurrent", "1")
+    assert server.times[1] - server.times[0] >= 0.9
+    assert len(server.requests) == 9
+
+
+def test_no_more_calls_than_a_minute_allows(build, server, monkeypatch):
+    monkeypatch.setattr("speechprune.construction.chat.Duration", SimpleNamespace(MINUTE=600))  # milliseconds
+    call(build, server, "--requests-per-minute", "4", "--concurrent", "4")
+    times = sorted(server.times)
+    assert len(times) == 8
+    assert times[4] - times[0] >= 0.5
+
+
+def test_a_slow_reply_is_given_up_and_asked_for_again(build, server):
+    server.faults[topics(server)[0]] = ["hold"]
+    call(build, server, "--timeout", "1.5", "--concurrent", "8")
+    assert len(server.requests) >= 9
+    assert len(read_drafts(build, [])) == len(replies(build)) == 8
 
 
 def test_an_estimate_calls_nobody(build, server, caplog):
@@ -165,10 +189,15 @@ def test_no_call_without_a_key_or_with_one_in_the_address(build, server, monkeyp
     for more, message in (
         ([], "OPENAI_API_KEY is not set"),
         (["--base-url", "http://a:b@c/v1"], "a key belongs into OPENAI_API_KEY"),
+        (["--base-url", "c/v1"], "expected an address with http:// or https://"),
         (["--base-url", server.url, "--model", "m", "--max-cost", "1"], "the price of m is not known"),
     ):
         result = CliRunner().invoke(main, [*plain, *more])
         assert (result.exit_code, message in result.output) == (1, True), result.output
+    monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\nmore")
+    output = call(build, server, code=1)
+    assert "what it holds is no key" in output and KEY not in output
+    monkeypatch.delenv("OPENAI_API_KEY")
     assert server.requests == []
     call(build, server)  # an endpoint of one's own needs none
 

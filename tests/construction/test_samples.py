@@ -150,6 +150,7 @@ def distractors(*texts: str, spoken: int = 2) -> list[dict]:
             {"turns": [*DRAFT["turns"], {"speaker": "spk_3", "sentences": ["Friday it is, then."]}]},
             "said outside of the key",
         ),
+        ({"distractors": distractors("Monday", "Sunday", "B. Tuesday")}, "have letters or full stops of their own"),
         ({"turns": DRAFT["turns"][:1]}, "the speakers are spk_1; expected each of spk_1, spk_2"),
         ({"turns": [*DRAFT["turns"], {"speaker": "spk_1", "sentences": ["[laughs]"]}]}, "'[laughs]' is not a sentence"),
         ({"turns": [*DRAFT["turns"], {"speaker": "spk_1", "sentences": ["so on"] * 9}]}, "49 words; expected 22 to 38"),
@@ -203,6 +204,20 @@ def test_samples_that_fail_are_listed_and_the_rest_is_in_balance(build):
     assert [json.loads(line)["id"] for line in (build / "left_out.jsonl").read_text().splitlines()] == list(left)
     counts = Counter(s.answer for s in samples if s.split == "test")
     assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_what_counting_words_finds_is_left_out_on_demand(build):
+    plan = [Brief(**vars(brief) | {"overlap": k % 2 == 0}) for k, brief in enumerate(read_plan(build))]
+    write_plan(build, plan)
+    write_samples(build, Templated(), 4)
+    before, _ = check_samples(build, 0, allow_skew=True)
+    samples, left = check_samples(build, 0, allow_skew=False, balance=True)
+    assert set(left.values()) == {"counting words finds the answer, as in too many others"}
+    assert len(samples) + len(left) == len(before) == 24
+    for split in ("test", "dev"):
+        texts = [sample.as_text() for sample in samples if sample.split == split]
+        found = [t.answer in overlapping_choices(t.question, t.choices, t.transcript) for t in texts]
+        assert (sum(found), len(found)) == (2, 8)
 
 
 def test_a_benchmark_that_can_be_guessed_is_refused(build):

@@ -35,7 +35,7 @@ def dump(tmp_path_factory, model):
 
 def line(cut, **changes) -> dict:
     about = {"recording": cut.id, "text": f"Anna has a  red bag in {cut.id}", "model": "whisper", "seconds": 0.5}
-    return about | {"hash": cut.custom["audio_hash"], "errors": 2, "words": 8} | changes
+    return about | {"duration": cut.duration, "hash": cut.custom["audio_hash"], "errors": 2, "words": 8} | changes
 
 
 def write_lines(path, lines) -> None:
@@ -124,7 +124,7 @@ def test_lost_and_stale_transcripts_are_named(dump, model, tmp_path):
         rows = merged(folder)
         assert all(rows["transcript_asr", None, f"{one.id}-q{k}"]["error"] is None for k in range(3))
         assert all(message in rows["transcript_asr", None, f"{other.id}-q{k}"]["error"] for k in range(3))
-    for broken in ({"text": "a"}, line(one, text=None), line(one, seconds="long")):
+    for broken in ({"text": "a"}, line(one, text=3), line(one, seconds="long"), {"recording": one.id}):
         write_lines(path, [broken])
         with pytest.raises(ValueError, match=r"mine.jsonl: .*; write them: speechprune transcribe CUTS"):
             Transcripts(path, ["asr"])
@@ -148,6 +148,9 @@ def test_a_recording_without_text_has_error_rows(model, tmp_path):
     for row in merged(tmp_path / "exp").values():
         assert row["error"] == "the recording's supervisions have no text, so there is no reference"
         assert row["transcript"] is None and row_problem(row) is None
+    (cut,) = read_dump(dump, [])
+    cut.supervisions = [SupervisionSegment("s", cut.id, 0.0, 1.0, text=3)]
+    assert isinstance(Transcripts(dump, ["reference"]).of(cut)["reference"], str)
 
 
 def test_a_transcript_longer_than_the_model_is_an_error(dump, model, tmp_path, monkeypatch):
@@ -163,7 +166,7 @@ def test_a_transcript_longer_than_the_model_is_an_error(dump, model, tmp_path, m
         ({"method": "transcript", "source": "whisper"}, "source 'whisper'; choose from: asr, reference"),
         (BOTH[0] | {"model": "x"}, "unknown option 'model'; transcript has: source"),
         (BOTH[0] | {"audio": "silence"}, "transcript with audio 'silence'; it needs the recording"),
-        (BOTH[0] | {"positions": "original"}, "positions 'original'; a transcript has none of the audio"),
+        (BOTH[0] | {"positions": "original"}, "positions 'original'; transcript drops nothing"),
         (BOTH[0] | {"rates": [0.2]}, "transcript has no rate"),
     ],
 )

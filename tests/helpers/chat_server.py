@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from speechprune.construction.plan import Brief
@@ -20,7 +22,8 @@ class ChatServer:
     Attributes:
         faults: {subtopic: what its next requests meet, first to last}; after them all is well.
         paid: {subtopic: whole replies that were sent}.
-        requests: headers and body of each request.
+        requests, times: headers and body of each request, and when it came.
+        retry_after: seconds that it asks for with every error.
         held: where a "hold" waits until the test sets it.
     """
 
@@ -29,6 +32,8 @@ class ChatServer:
         self.faults: dict[str, list[str]] = defaultdict(list)
         self.paid: Counter[str] = Counter()
         self.requests: list[tuple[dict, dict]] = []
+        self.times: list[float] = []
+        self.retry_after = 0.05
         self.held = threading.Event()
         self.blind: Callable[[str], str] = lambda text: "unknown"
         self._lock = threading.Lock()
@@ -57,6 +62,7 @@ class ChatServer:
         text = request["messages"][-1]["content"]
         with self._lock:
             self.requests.append(({name.lower(): value for name, value in http.headers.items()}, request))
+            self.times.append(time.monotonic())
             topic = next((name for name in self.briefs if f"in it: {name}\n" in text), "blind")
             fault = self.faults[topic].pop(0) if self.faults[topic] else "none"
         if fault == "hold":
@@ -95,8 +101,9 @@ class ChatServer:
         http.send_header("Content-Type", "application/json")
         http.send_header("Content-Length", str(len(body)))
         if status >= 400:
-            http.send_header("Retry-After", "0.05")
+            http.send_header("Retry-After", str(self.retry_after))
         http.end_headers()
-        http.wfile.write(body[: len(body) // 2] if cut else body)
+        with suppress(OSError):  # a client that was killed, or has waited long enough
+            http.wfile.write(body[: len(body) // 2] if cut else body)
         if cut:
             http.close_connection = True

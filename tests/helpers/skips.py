@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import pytest
 
-# How the reasons begin that no repair of the machine would remove: it has no GPU, or a family of models cannot do it.
-SOUND = ("needs a GPU", "the stock model ")
+# How the reasons begin that no repair of the machine would remove: it has no GPU, a family of models cannot do it, or a
+# package cannot live beside the pinned ones.
+SOUND = ("needs a GPU", "the stock model ", "needs the extra lmms-eval")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from speechprune import SpeechLLM
+from speechprune.decoding.chunks import with_chunks
 from speechprune.prompts import format_question
 
 QUERIES, HIDDEN = 9, TEXT["hidden_size"]
@@ -141,6 +142,11 @@ def test_generate_stops_at_llamas_end_of_turn(model, folder):
     assert model.generate([audio], [prompt], 8) == [model._tokenizer.decode(expected, skip_special_tokens=True).strip()]
     batch = model.generate([audio, audio[1:4]], [prompt, model.prompt("Why?", ["a", "b"])], 8)
     assert batch[0] == model.generate([audio], [prompt], 8)[0]
+
+
+def test_several_audios_are_refused_by_name(model):
+    with pytest.raises(ValueError, match="a prompt of its family holds one audio, and method chunks needs several"):
+        with_chunks(model)
 
 
 def test_ask_and_original_positions(model, tmp_path):

@@ -11,12 +11,15 @@ from torch.nn.utils.rnn import pad_sequence
 import speechprune
 from speechprune import SpeechLLM
 from speechprune.common.registry import subclasses
+from speechprune.models import Prompt
 from speechprune.models.huggingface import HuggingFace
 from speechprune.prompts import format_question
 
 TEXT = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"}  # of what a processor makes
 # Stock models that hear long audio in windows that 30 s are a whole number of, too.
 WINDOWED = ("audioflamingo3", "gemma4_unified", "glmasr", "musicflamingo", "qwen2_5_omni_thinker")
+# Their processors put several audios into one prompt.
+SEVERAL = ("qwen2_5_omni_thinker", "qwen3_omni_moe_thinker")
 MARKS = (  # around audio, in one family or another
     *("<|audio_bos|>", "<|audio_eos|>", "<|sound_bos|>", "<|sound_eos|>", "<|begin_of_audio|>", "<|end_of_audio|>"),
     *("<|audio_start|>", "<|audio_end|>", "<boa>", "<eoa>", "[BEGIN_AUDIO]"),
@@ -138,6 +141,24 @@ def test_a_transcript_stands_where_the_audio_would(llm):
     ours = llm.choice_logprobs([nothing], [found], 4)[0]
     stock = stock_logprobs(llm, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
     torch.testing.assert_close(ours, stock, atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_two_audios_in_one_prompt_as_the_stock_model_reads_them(llm):
+    """Or a refusal by name, where the family's prompt holds one."""
+    if family(llm) not in SEVERAL:
+        with pytest.raises(ValueError, match="a prompt of its family holds one audio, and method chunks needs several"):
+            llm.prompt_of_chunks(QUESTION, CHOICES, 2)
+        return
+    samples = noise(60)
+    pieces = llm.project(llm.encode(samples)).split(llm.window)
+    before, between, after = llm.prompt_of_chunks(QUESTION, CHOICES, 2)
+    ours = llm.choice_logprobs([llm.interleave(pieces, [between])], [Prompt(before, after)], 4)[0]
+    chat = llm._chat(format_question(QUESTION, CHOICES), 2)
+    inputs = llm._processor(
+        text=[chat], audio=[samples[: 30 * RATE], samples[30 * RATE :]], sampling_rate=RATE, return_tensors="pt"
+    )
+    torch.testing.assert_close(ours, stock_logprobs(llm, inputs), atol=1e-4, rtol=0)
 
 
 def test_long_recordings_as_the_stock_model_reads_them(llm):

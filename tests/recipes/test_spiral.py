@@ -212,7 +212,7 @@ def test_without_recordings_it_says_what_to_fetch(raw, tmp_path):
 def test_unknown_names_and_missing_files(raw, tmp_path):
     with pytest.raises(ValueError, match="spiral has no set 'dev'; choose from: test, test_h"):
         spiral.prepare_spiral(raw, tmp_path, ["dev"])
-    with pytest.raises(ValueError, match="unknown TTS engine 'none'; choose from: espeak"):
+    with pytest.raises(ValueError, match="unknown TTS engine 'none'; choose from: endpoint, espeak"):
         spiral.prepare_spiral(raw, tmp_path, tts="none")
     with pytest.raises(FileNotFoundError, match=r"data_h\.jsonl"):
         spiral.prepare_spiral(tmp_path / "nothing", tmp_path, tts="espeak")

@@ -78,7 +78,7 @@ def test_the_folder_can_be_scored_wherever_it_is(exp, tmp_path):
     ("remove", "corpus", "message"),
     [
         ("score.json", "mini_sir", "score.json: not found; run stage 4 (score) first"),
-        ("original", "nope", "unknown corpus 'nope'; choose from: cn_college_listen, "),
+        ("original", "nope", "unknown corpus 'nope'; choose from: benchmark, "),
     ],
 )
 def test_what_cannot_be_described(exp, remove, corpus, message):

@@ -84,5 +84,5 @@ def test_errors_name_the_voice_and_the_engine(espeak):
         espeak.speak("hello", "en-us+nobody")
     with pytest.raises(ValueError, match="text is empty"):
         espeak.speak("  ", "en-us+f2")
-    with pytest.raises(ValueError, match="unknown TTS engine 'festival'; choose from: espeak"):
+    with pytest.raises(ValueError, match="unknown TTS engine 'festival'; choose from: endpoint, espeak, kokoro"):
         get_engine("festival")
