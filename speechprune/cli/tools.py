@@ -114,10 +114,11 @@ def bench(
 
     from speechprune.bench.measure import TITLES, format_bench, page
     from speechprune.bench.measure import bench as run
+    from speechprune.bench.selection import LENGTHS
     from speechprune.common.files import atomic_write
 
-    chosen = (repeats, progress is not False, *([sorted(lengths)] if lengths else []))
-    result = run(lines or tuple(TITLES), load, load.words(), cuts, recordings, *chosen)
+    shown, sizes = progress is not False, sorted(lengths or LENGTHS)
+    result = run(lines or tuple(TITLES), load, load.words(), cuts, recordings, repeats, shown, sizes)
     click.echo(json.dumps(result) if as_json else format_bench(result))
     if out is not None:
         if selection := result["lines"].get("pruning", {}).get("selection"):
