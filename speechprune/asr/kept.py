@@ -11,10 +11,13 @@ import glob
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from speechprune.asr.wer import WordErrors
 from speechprune.common.files import Problem, read_jsonl
+
+if TYPE_CHECKING:  # decode answers without Lhotse where `make gpu` measures
+    from lhotse import MonoCut
 
 SUFFIX = ".jsonl"
 
@@ -96,3 +99,8 @@ def _transcript(row: dict[str, Any]) -> Transcript:
         row.get("hash"),
         error,
     )
+
+
+def reference_of(cut: MonoCut) -> str:
+    """What is said in a cut by its supervisions, in the order of time; empty where they have no text."""
+    return " ".join(s.text for s in sorted(cut.supervisions, key=lambda s: s.start) if s.text)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from lhotse import MonoCut
 
-from speechprune.asr.kept import job_file, job_lines, model_name
+from speechprune.asr.kept import job_file, job_lines, model_name, reference_of
 from speechprune.asr.wer import WordErrors, word_errors
 from speechprune.asr.whisper import SAMPLING_RATE, Transcriber, open_whisper
 from speechprune.audio import FILES, AudioError, file_states, hash_audio, load_windows, new_digest
@@ -60,11 +60,6 @@ class TranscriptSummary:
             return text
         errors, words = self.counted.errors, self.counted.words
         return f"{text}; WER {100 * self.counted.rate:.2f} % ({errors:,} errors in {words:,} words)"
-
-
-def reference_of(cut: MonoCut) -> str:
-    """What is said in a cut by its supervisions, in the order of time; empty where they have no text."""
-    return " ".join(s.text for s in sorted(cut.supervisions, key=lambda s: s.start) if s.text)
 
 
 def transcribe_cuts(

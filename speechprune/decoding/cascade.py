@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from speechprune.asr.kept import Transcript, read_transcripts
-from speechprune.asr.stage import reference_of
+from speechprune.asr.kept import Transcript, read_transcripts, reference_of
 from speechprune.common.errors import explain
 from speechprune.common.files import shown
 from speechprune.decoding.rows import plain

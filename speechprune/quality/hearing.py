@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from lhotse import MonoCut
 
-from speechprune.asr.kept import Transcript, read_transcripts
-from speechprune.asr.stage import reference_of, transcribe_cuts
+from speechprune.asr.kept import Transcript, read_transcripts, reference_of
+from speechprune.asr.stage import transcribe_cuts
 from speechprune.asr.wer import WordErrors
 from speechprune.asr.whisper import Transcriber
 from speechprune.audio import FILES, load_audio
