@@ -12,6 +12,7 @@ from speechprune.bench.gpu import Sizes, format_gpu, measure_gpu
 from speechprune.bench.long import format_long, measure_long
 from speechprune.bench.pages import GPU, SKIPPED, gpu_section, marked
 from speechprune.bench.pruning import format_pruning, measure_pruning
+from speechprune.bench.selection import LENGTHS
 from speechprune.bench.sweep import chosen, format_sweep, measure_sweep, recordings
 from speechprune.bench.timing import Machine
 from speechprune.costs.published_configs import qwen2_audio_7b
@@ -34,6 +35,7 @@ def bench(
     count: int,
     repeats: int,
     progress: bool,
+    lengths: Sequence[int] = LENGTHS,
 ) -> dict:
     """Measure.
 
@@ -45,6 +47,7 @@ def bench(
         count: recordings of it, at least 2.
         repeats: timed rounds of pruning, at least 2.
         progress: show bars on stderr.
+        lengths: audio tokens that every pruner is timed at, in pruning.
     Returns:
         {machine: the fields of ``Machine``, lines: {line: what it measured, or {"skipped": why}}}.
     Raises:
@@ -63,7 +66,7 @@ def bench(
             elif line == "long":
                 result["lines"][line] = measure_long(options, heard)
             elif line == "pruning":
-                result["lines"][line] = measure_pruning(qwen2_audio_7b(), device, dtype, repeats)
+                result["lines"][line] = measure_pruning(qwen2_audio_7b(), device, dtype, repeats, lengths=lengths)
             else:
                 result["lines"][line] = measure_gpu(device, Sizes()) if gpu else {"skipped": SKIPPED}
     return result

@@ -52,7 +52,7 @@ def measure_selection(
     ratios = {}
     for N in lengths:
         inputs = _inputs(N, width, heads, device)
-        columns = units(inputs.T[0]).T.contiguous()
+        columns = units(inputs.T[0]).T
         runs: dict[str, Callable[[], object]] = {
             PRODUCT: partial(product, inputs.S[0], columns),
             PLAIN: partial(torch.matmul, inputs.S[0], inputs.T[0].T),
@@ -128,6 +128,8 @@ def format_selection(result: dict) -> str:
     size = f"{4 * HEADS * LENGTHS[-1] ** 2 / 1e12:.2f} TB"
     about = ABOUT.format(keep=result["keep"], width=result["width"], query=QUESTION + 4 * CHOICES, size=size)
     said = f"Late interaction takes so many times its own product of audio and query: {ratios}."
+    if left_out := [f"{N:,}" for N in LENGTHS if N not in map(int, lengths)]:
+        said += f" Left out of this run, which was given other lengths (--length): N = {', '.join(left_out)}."
     return "\n\n".join([about, aligned_table(head, body), said])
 
 

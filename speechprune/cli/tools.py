@@ -19,7 +19,7 @@ from speechprune.cli.base import (
     with_urls,
 )
 from speechprune.common.defaults import ASR, PRUNER, QUERY, RATE, SEED, TEXT_TOKENS
-from speechprune.decoding.modes import WAYS
+from speechprune.decoding.modes import MODES, WAYS
 
 if TYPE_CHECKING:
     from speechprune.models import SpeechLLM
@@ -76,6 +76,13 @@ def profile(load: Loader, measure: bool, as_json: bool, **options) -> None:
     "--cuts", type=PATH, help="A prepared set for sweep and long; by default mini_sir's dev set is synthesised."
 )
 @click.option("--repeats", default=7, show_default=True, type=click.IntRange(2), help="Of pruning.")
+@click.option(
+    "--length",
+    "lengths",
+    multiple=True,
+    type=click.IntRange(1),
+    help="Audio tokens that pruning times every pruner at; several times. By default 750, 2250 and 90000 (13 GB).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--out", type=PATH, help="Also write a Markdown page, such as docs/performance.md.")
 @with_model
@@ -85,6 +92,7 @@ def bench(
     recordings: int,
     cuts: Path | None,
     repeats: int,
+    lengths: tuple[int, ...],
     as_json: bool,
     out: Path | None,
     load: Loader,
@@ -95,7 +103,7 @@ def bench(
     \b
     sweep    features + decode over Table I's systems against one question at a time
     long     ask about an hour of audio, and about 90 s: time and memory
-    pruning  SpeechPrune beside the unpruned prefill at Qwen2-Audio-7B's sizes (5 GB of memory)
+    pruning  SpeechPrune beside the unpruned prefill at Qwen2-Audio-7B's sizes, and every pruner by itself
     gpu      what `make gpu` does: Qwen2-Audio-7B with random weights; skipped without a GPU
 
     sweep and long take the model that --model names; the other two bring their own.
@@ -106,9 +114,11 @@ def bench(
 
     from speechprune.bench.measure import TITLES, format_bench, page
     from speechprune.bench.measure import bench as run
+    from speechprune.bench.selection import LENGTHS
     from speechprune.common.files import atomic_write
 
-    result = run(lines or tuple(TITLES), load, load.words(), cuts, recordings, repeats, progress is not False)
+    shown, sizes = progress is not False, sorted(lengths or LENGTHS)
+    result = run(lines or tuple(TITLES), load, load.words(), cuts, recordings, repeats, shown, sizes)
     click.echo(json.dumps(result) if as_json else format_bench(result))
     if out is not None:
         if selection := result["lines"].get("pruning", {}).get("selection"):
@@ -223,7 +233,7 @@ def describe(cuts: Path, picture: Path | None) -> None:
 @click.argument("target", metavar="DUMP|OUT.jsonl|EXP", type=PATH)
 @click.option("--config", type=PATH, help="As for decode, which needs it.")
 @click.option("--permute", type=click.Choice(["none", "cyclic"]), help="As for decode.")
-@click.option("--mode", type=click.Choice(["logprob", "generate", "cloze"]), help="As for decode.")
+@click.option("--mode", type=click.Choice(MODES), help="As for decode.")
 @click.option("--asr", default=ASR, show_default=True, help="As for transcribe.")
 def progress(
     stage: str, source: Path, target: Path, config: Path | None, permute: str | None, mode: str | None, asr: str

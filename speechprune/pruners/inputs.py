@@ -137,10 +137,18 @@ class PruneInputs:
 
     def query(self) -> Tensor:
         """(B, L) bool, true on real text tokens. ValueError where a row has none."""
+        self.require_query()
+        return self.query_tokens()
+
+    def query_tokens(self) -> Tensor:
+        """``query`` of inputs that may lack one."""
+        return torch.arange(self.T.shape[1], device=self.T.device) < self.query_lengths[:, None]
+
+    def require_query(self) -> None:
+        """ValueError where a row has no query."""
         if (self.query_lengths < 1).any():
             row = int((self.query_lengths < 1).nonzero()[0])
             raise ValueError(f"row {row} has no text query; pass T (L, D), the question's embeddings, with L >= 1")
-        return torch.arange(self.T.shape[1], device=self.T.device) < self.query_lengths[:, None]
 
     def signal(self, name: str) -> Tensor:
         """(B, N) float64, 0 on padding. ValueError where the signal is not there or not finite."""

@@ -50,7 +50,7 @@ class Phase1(Pruner):
         sizes = valid.sum(-1)
         scores = similarity.sum(-1).round(decimals=DECIMALS).masked_fill(sizes == 0, -torch.inf)  # eq. 5
         counts = allocate(scores, sizes, keep, self.remainder)
-        if (counts.sum(-1) == 0).any():
+        if self.remainder == "floor" and (counts.sum(-1) == 0).any():
             raise ValueError(
                 f"phase1: keep={keep} over {scores.shape[1]} frames gives each less than one token, and "
                 "remainder='floor' keeps none; raise keep or use remainder='redistribute'"

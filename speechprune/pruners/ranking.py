@@ -49,7 +49,8 @@ def first_indices(order: Tensor, valid: Tensor, keep: int) -> Tensor:
 
 def indices_of(chosen: Tensor, keep: int) -> Tensor:
     """(B, K) int64 as ``Pruner.select`` promises, of ``chosen`` (B, N) bool with at most ``keep`` true in a row."""
-    return top_indices(chosen.float(), chosen, keep)
+    order = torch.argsort((~chosen).to(torch.uint8), dim=1, stable=True)
+    return first_indices(order, chosen, keep)
 
 
 def rank(scores: Tensor) -> Tensor:

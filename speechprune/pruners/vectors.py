@@ -85,10 +85,11 @@ def mean_cosine(inputs: PruneInputs) -> Tensor:
     Raises:
         ValueError: a row without a query; NaN or infinite values in S or T.
     """
-    padding = ~inputs.query()
+    padding = ~inputs.query_tokens()
     query = units(inputs.T).masked_fill(padding[..., None], 0).sum(1) / inputs.query_lengths[:, None]
     similarity = cosines(inputs.S, query).masked_fill(~inputs.valid(), 0)
-    if not torch.isfinite(similarity).all():
+    if not torch.isfinite(similarity).all():  # no query is 0 / 0: one question to a GPU, not two
+        inputs.require_query()
         row = int((~torch.isfinite(similarity)).nonzero()[0, 0])
         raise ValueError(f"row {row}: the audio tokens or the query hold NaN or infinite values")
     return similarity

@@ -13,7 +13,7 @@ from test_pruner_equations import layer_of, reference_scores, tensor
 
 from speechprune.pruners import FirstLayer, Phase1, Phase2, PruneInputs, SpeechPrune
 from speechprune.pruners.inputs import sign, sign_dtype
-from speechprune.pruners.phase2 import exact_products
+from speechprune.pruners.phase2 import ABSOLUTE, RELATIVE, decided, exact_products
 
 MB = 2**20
 
@@ -49,6 +49,56 @@ def test_ordinary_products_are_float32_and_exact() -> None:
     products = Q @ K.transpose(2, 3)
     assert torch.equal(products.double(), Q.double() @ K.double().transpose(2, 3))
     assert products.abs().max() < Q.norm(dim=-1).max() * K.norm(dim=-1).max()
+
+
+def close_calls(seed: int, N: int, D: int) -> PruneInputs:
+    """Tokens of several lengths, the first and the last of a row alike: a tie that float32 must not decide."""
+    g = torch.Generator().manual_seed(seed)
+    S = torch.randn(3, N, D, generator=g)
+    S[1, -1] = S[1, 0]
+    lengths = torch.tensor([N, N, N - 7])
+    layer = FirstLayer(torch.randn(4 * 16, D, generator=g), torch.randn(2 * 16, D, generator=g), 4, 2)
+    nothing = torch.zeros(3, dtype=torch.long)
+    return PruneInputs(S, lengths, S[:, :0], nothing, 25.0, N, layer)
+
+
+@pytest.mark.parametrize("options", [{}, {"causal": True}, {"heads": "full-width"}])
+def test_float32_first_chooses_what_float64_does(monkeypatch: pytest.MonkeyPatch, options: dict) -> None:
+    """As on a GPU: where float32 leaves doubt which token is the last to be kept, float64 decides."""
+    phase2, asked = Phase2(**options), []
+    scores = Phase2.scores
+
+    def spy(self, inputs, dtype=torch.float64):
+        asked.append(dtype)
+        return scores(self, inputs, dtype)
+
+    monkeypatch.setattr(Phase2, "scores", spy)
+    keeps = (1, 20, 59, 60, 90)
+    for seed in range(4):
+        inputs = close_calls(seed, 60, 256)
+        exact = phase2.select_each(inputs, keeps)
+        monkeypatch.setattr(Phase2, "_quick", lambda *_: True)
+        quick = phase2.select_each(inputs, keeps)
+        monkeypatch.undo()
+        monkeypatch.setattr(Phase2, "scores", spy)
+        assert all(torch.equal(a, b) for a, b in zip(exact, quick, strict=True))
+    assert torch.float32 in asked
+
+
+def test_a_tie_is_left_to_float64_and_a_clear_step_is_not() -> None:
+    ranked = torch.tensor([[5.0, 4.0, 4.0 - 1e-6, 1.0], [9.0, 8.0, 7.0, -torch.inf]], dtype=torch.float64)
+    lengths = torch.tensor([4, 3])
+    found = {keep: decided(ranked, lengths, [keep]) for keep in (1, 2, 3, 4, 9)}
+    assert found == {1: True, 2: False, 3: True, 4: True, 9: True}
+    assert not decided(ranked, lengths, [1, 2, 3])
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_scores_in_float32_are_as_right_as_is_said(causal: bool) -> None:
+    inputs = close_calls(0, 120, 4096)
+    exact, quick = (Phase2(causal=causal).scores(inputs, dtype) for dtype in (torch.float64, torch.float32))
+    apart = (exact - quick).abs() - (ABSOLUTE + RELATIVE * exact.abs()) / 10
+    assert (apart[inputs.valid()] < 0).all()
 
 
 def test_float32_needs_full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
