@@ -149,7 +149,8 @@ def quality(
             judged.append(judge(name, samples, thresholds))
             if kept := write_kept(judged[-1], thresholds, cuts, out / name):
                 logging.info("%s: %d of %d dropped: %s", name, len(judged[-1].dropped), len(samples), kept)
+    from speechprune.asr.kept import model_name
     from speechprune.report.quality_report import write_quality
 
-    told = {"ASR": asr, "DNSMOS": f"P.835, windows of 9.01 s every {mos_hop} s"}
+    told = {"ASR": model_name(asr), "DNSMOS": f"P.835, windows of 9.01 s every {mos_hop} s"}
     logging.info("wrote %s", write_quality(judged, out, told, shlex.join(["speechprune", *sys.argv[1:]])))

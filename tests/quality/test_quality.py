@@ -108,6 +108,7 @@ def test_several_sets_are_one_table_with_what_is_published_beside_them(world):
     )
     assert "test-1: not measured:" in page
     assert "UTMOS is not measured" in page
+    assert "- ASR: tiny-whisper\n" in page
     assert (out / "figures" / "quality.png").stat().st_size > 1000
     worst = (out / "worst.html").read_text()
     odd = worst[worst.index("<h2>odd") :]
