@@ -114,10 +114,13 @@ def bench(
 
     from speechprune.bench.measure import TITLES, format_bench, page
     from speechprune.bench.measure import bench as run
+    from speechprune.bench.selection import LENGTHS
     from speechprune.common.files import atomic_write
 
-    chosen = (repeats, progress is not False, *([sorted(lengths)] if lengths else []))
-    result = run(lines or tuple(TITLES), load, load.words(), cuts, recordings, *chosen)
+    wanted = lines or tuple(TITLES)
+    result = run(
+        wanted, load, load.words(), cuts, recordings, repeats, progress is not False, sorted(lengths) or LENGTHS
+    )
     click.echo(json.dumps(result) if as_json else format_bench(result))
     if out is not None:
         if selection := result["lines"].get("pruning", {}).get("selection"):
