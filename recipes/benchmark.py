@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lhotse import CutSet
-from speechprune.construction.layout import HARD, NAMED, annotation, check_name
 from speechprune.recipes.spiral_cuts import Maker
 from speechprune.recipes.spiral_rows import read_rows
 
 from speechprune.alignment import get_aligner
 from speechprune.common.files import Problem
 from speechprune.common.reading import read_json
+from speechprune.construction.layout import HARD, NAMED, annotation, check_name
 from speechprune.data.building import build_cuts, select_cuts
 from speechprune.tts.transcripts import Synthesis
 

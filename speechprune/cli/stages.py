@@ -22,6 +22,7 @@ from speechprune.cli.base import (
     with_sets,
     with_urls,
 )
+from speechprune.decoding.modes import MODES
 from speechprune.report.page import RECORDINGS
 
 if TYPE_CHECKING:
@@ -113,8 +114,9 @@ def features(
 )
 @click.option(
     "--mode",
-    type=click.Choice(["logprob", "generate", "cloze"]),
-    help="The likeliest letter, a generated reply, or the likeliest choice, which the prompt does not show.",
+    type=click.Choice(MODES),
+    help="The likeliest letter, a generated reply, the likeliest choice, which the prompt does not show, or a reply "
+    "to the question alone.",
 )
 @with_model
 @with_job

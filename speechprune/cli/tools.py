@@ -19,7 +19,7 @@ from speechprune.cli.base import (
     with_urls,
 )
 from speechprune.common.defaults import ASR, PRUNER, QUERY, RATE, SEED, TEXT_TOKENS
-from speechprune.decoding.modes import WAYS
+from speechprune.decoding.modes import MODES, WAYS
 
 if TYPE_CHECKING:
     from speechprune.models import SpeechLLM
@@ -117,10 +117,8 @@ def bench(
     from speechprune.bench.selection import LENGTHS
     from speechprune.common.files import atomic_write
 
-    wanted = lines or tuple(TITLES)
-    result = run(
-        wanted, load, load.words(), cuts, recordings, repeats, progress is not False, sorted(lengths) or LENGTHS
-    )
+    shown, sizes = progress is not False, sorted(lengths or LENGTHS)
+    result = run(lines or tuple(TITLES), load, load.words(), cuts, recordings, repeats, shown, sizes)
     click.echo(json.dumps(result) if as_json else format_bench(result))
     if out is not None:
         if selection := result["lines"].get("pruning", {}).get("selection"):
@@ -235,7 +233,7 @@ def describe(cuts: Path, picture: Path | None) -> None:
 @click.argument("target", metavar="DUMP|OUT.jsonl|EXP", type=PATH)
 @click.option("--config", type=PATH, help="As for decode, which needs it.")
 @click.option("--permute", type=click.Choice(["none", "cyclic"]), help="As for decode.")
-@click.option("--mode", type=click.Choice(["logprob", "generate", "cloze"]), help="As for decode.")
+@click.option("--mode", type=click.Choice(MODES), help="As for decode.")
 @click.option("--asr", default=ASR, show_default=True, help="As for transcribe.")
 def progress(
     stage: str, source: Path, target: Path, config: Path | None, permute: str | None, mode: str | None, asr: str

@@ -2,6 +2,7 @@
 
 ``cut.custom["questions"]`` is a list of
 ``{"id": "<recording id>-q<k>", "question": str, "choices": [str, ...], "answer": index, "evidence": spans or None}``
+or, where it is open-ended, without ``choices`` and ``answer`` but with ``answers``, the texts that answer it;
 with spans ``[{"start": seconds, "duration": seconds}, ...]`` counted from the recording's start; ``distractors``, where
 a question has them, are spans that say wrong choices. ``custom["corpus"]``, where it is known, names the recipe that
 the cut comes from: rows carry it on, and tables of several corpora go by it. Other custom fields
@@ -239,6 +240,21 @@ def _validate_question(field: str, question: dict, cut_id: object, end: float, f
     text = question.get("question")
     found.expect(_is_text(text), f"{field}.question", text, "a non-empty text")
     choices: Any = question.get("choices")
+    if not choices and "answers" in question:
+        _validate_answers(field, question, found)
+    else:
+        _validate_choices(field, question, choices, found)
+    for kind in ("evidence", "distractors"):
+        spans = question.get(kind)
+        if spans is None:
+            continue
+        good = isinstance(spans, list) and len(spans) > 0 and all(isinstance(span, dict) for span in spans)
+        if found.expect(good, f"{field}.{kind}", spans, "null, or a list of {start, duration}"):
+            for j, span in enumerate(spans):
+                _validate_span(f"{field}.{kind}[{j}]", span.get("start"), span.get("duration"), end, found)
+
+
+def _validate_choices(field: str, question: dict, choices: Any, found: _Found) -> None:
     size = len(choices) if isinstance(choices, list) else 0
     if found.expect(2 <= size <= len(LETTERS), f"{field}.choices", choices, f"a list of 2 to {len(LETTERS)} texts"):
         for j, choice in enumerate(choices):
@@ -248,11 +264,12 @@ def _validate_question(field: str, question: dict, cut_id: object, end: float, f
         answer = question.get("answer")
         good = isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < size
         found.expect(good, f"{field}.answer", answer, f"an index below {size}")
-    for kind in ("evidence", "distractors"):
-        spans = question.get(kind)
-        if spans is None:
-            continue
-        good = isinstance(spans, list) and len(spans) > 0 and all(isinstance(span, dict) for span in spans)
-        if found.expect(good, f"{field}.{kind}", spans, "null, or a list of {start, duration}"):
-            for j, span in enumerate(spans):
-                _validate_span(f"{field}.{kind}[{j}]", span.get("start"), span.get("duration"), end, found)
+
+
+def _validate_answers(field: str, question: dict, found: _Found) -> None:
+    """Of a question without choices."""
+    answers, answer = question["answers"], question.get("answer")
+    if found.expect(isinstance(answers, list) and len(answers) > 0, f"{field}.answers", answers, "a list of texts"):
+        for j, text in enumerate(answers):
+            found.expect(_is_text(text), f"{field}.answers[{j}]", text, "a non-empty text")
+    found.expect(answer is None, f"{field}.answer", answer, "null: there are no choices that it could point at")

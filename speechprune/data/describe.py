@@ -25,7 +25,7 @@ class Description:
 
     Attributes:
         durations: of each recording.
-        choices: {number of choices: questions}.
+        choices: {number of choices: questions}; 0 of those that are open-ended.
         letters: {letter: questions that it answers}.
         evidence: (start, end) of each evidence span, from the recording's start.
         positions: where in its recording the middle of each span lies, 0 to 1.
@@ -52,7 +52,7 @@ class Description:
 
     @property
     def questions(self) -> int:
-        return self.letters.total()
+        return self.choices.total()
 
     def __str__(self) -> str:
         seconds = np.array(self.durations)
@@ -63,7 +63,7 @@ class Description:
             "longer": f"than {WINDOW:.0f} s: {(seconds > WINDOW).sum()}; than 60 s: {(seconds > 60).sum()}",
             "questions": f"{self.questions}; choices: {_counts(self.choices)}",
         }
-        if self.questions:
+        if self.letters:
             lines["answers"] = _counts(self.letters)
         if self.evidence:
             early = sum(end <= WINDOW for _, end in self.evidence) / len(self.evidence)
@@ -103,9 +103,10 @@ def describe_cuts(cuts: Iterable[MonoCut], problems: list[Problem]) -> Descripti
         custom = cut.custom
         found.durations.append(float(cut.duration))
         for question in custom.get("questions", []):
-            found.choices[len(question["choices"])] += 1
-            found.letters[LETTERS[question["answer"]]] += 1
-            found.asked.append(text_question(cut, question))
+            found.choices[len(question.get("choices") or ())] += 1
+            if question.get("choices"):
+                found.letters[LETTERS[question["answer"]]] += 1
+                found.asked.append(text_question(cut, question))
             spans = [(s["start"], s["start"] + s["duration"]) for s in question.get("evidence") or []]
             found.evidence += spans
             found.positions += [min(1.0, (a + b) / 2 / cut.duration) for a, b in spans]

@@ -24,7 +24,7 @@ class TextQuestion:
     """A question as it can be read.
 
     Attributes:
-        question, choices, answer: as in the cut; answer is an index.
+        question, choices, answer: as in the cut; answer is an index, -1 of an open-ended question, without choices.
         transcript: the recording's sentences, joined in time order; empty where it is not known.
     """
 
@@ -38,7 +38,8 @@ def text_question(cut: MonoCut, question: dict) -> TextQuestion:
     """One of the cut's questions, with the cut's transcript."""
     sentences = sorted(cut.supervisions, key=lambda sentence: sentence.start)
     transcript = " ".join(sentence.text or "" for sentence in sentences)
-    return TextQuestion(question["question"], tuple(question["choices"]), question["answer"], transcript)
+    choices, answer = tuple(question.get("choices") or ()), question.get("answer")
+    return TextQuestion(question["question"], choices, -1 if answer is None else answer, transcript)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from speechprune.common.errors import explain
 from speechprune.decoding.batches import Reply, batches, usual_tokens
 from speechprune.decoding.cascade import Text
 from speechprune.decoding.choosing import Chooser
+from speechprune.decoding.modes import CLOZE, LETTERED, OPEN, way_of
+from speechprune.decoding.rows import references_of
 from speechprune.decoding.systems import System
 from speechprune.models import SpeechLLM
 from speechprune.models.batching import check_length
@@ -66,15 +68,15 @@ class Answerer:
         """
         chooser = Chooser(self.model, recording, tokens, signals, texts, lambda: self._silent_window)
         systems = list(systems)
-        modes = {system.mode == "cloze" for system in systems}
-        asked = {cloze: [self._asked(question, cloze) for question in questions] for cloze in modes}
+        ways = {way_of(system.mode) for system in systems}
+        asked = {way: [self._asked(question, way) for question in questions] for way in ways}
         replies: dict[System, list[Reply]] = {
-            system: [replace(reply) for reply in asked[system.mode == "cloze"]] for system in systems
+            system: [replace(reply) for reply in asked[way_of(system.mode)]] for system in systems
         }
         methods: dict[System, list[System]] = {}
         pools: dict[object, list[System]] = {}
         for system in replies:
-            method = replace(system, name="", rate=None, positions="", mode=str(system.mode == "cloze"))
+            method = replace(system, name="", rate=None, positions="", mode=way_of(system.mode))
             methods.setdefault(method, []).append(system)
             pools.setdefault((system.mode, system.positions) if self.together else system, []).append(system)
         for group in methods.values():
@@ -83,12 +85,16 @@ class Answerer:
             self._ask(pool[0], len(tokens), [reply for system in pool for reply in replies[system]])
             yield from ((system, replies.pop(system)) for system in pool)
 
-    def _asked(self, question: dict, cloze: bool) -> Reply:
+    def _asked(self, question: dict, way: str) -> Reply:
         try:
-            text, choices = question["question"], question["choices"]
-            check_question(text, choices)
-            prompt = self.model.prompt(text, None if cloze else choices)
-            continuations = self.model.continuations(prompt, choices) if cloze else ()
+            text, choices = question["question"], question.get("choices")
+            if way == OPEN and not references_of(question):
+                raise ValueError("the question has no answers, against which a reply could be held")
+            if way != OPEN and not choices and references_of(question):
+                raise ValueError("the question has no choices; mode: open asks it")
+            check_question(text, None if way == OPEN else question["choices"])
+            prompt = self.model.prompt(text, choices if way == LETTERED else None)
+            continuations = self.model.continuations(prompt, choices or []) if way == CLOZE else ()
             length = len(prompt.before) + len(prompt.after) + max(map(len, continuations), default=0)
             check_length(self.model.name, 0, length, self.model.max_positions)  # before a pruner embeds it
             return Reply(question, prompt, continuations=continuations)
@@ -147,7 +153,7 @@ class Answerer:
             # One tensor for all rows that read the same: the model reads it once.
             audio = {id(reply.indices): reply.tokens() for reply in batch}
             rows = [audio[id(reply.indices)] for reply in batch], [reply.prompt for reply in batch]
-            if system.mode == "generate":
+            if system.mode in ("generate", "open"):
                 for reply, text in zip(batch, self.model.generate(*rows, REPLY_TOKENS, **places), strict=True):
                     reply.text = text
                 return None, False

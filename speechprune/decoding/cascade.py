@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from speechprune.asr.kept import Transcript, read_transcripts
-from speechprune.asr.stage import reference_of
 from speechprune.common.errors import explain
 from speechprune.common.files import shown
 from speechprune.decoding.rows import plain
@@ -128,5 +127,7 @@ class Transcripts:
 
 
 def _reference(cut: MonoCut) -> Text | str:
+    from speechprune.asr.stage import reference_of  # it reads cuts, and with them Lhotse
+
     text = " ".join(reference_of(cut).split())
     return Text(text, "reference") if text else "the recording's supervisions have no text, so there is no reference"

@@ -12,6 +12,7 @@ from speechprune.common.errors import explain
 from speechprune.decoding.batches import Merging, Reply
 from speechprune.decoding.cascade import Cascade, Text
 from speechprune.decoding.chunks import Chunks, with_chunks
+from speechprune.decoding.modes import LETTERED, way_of
 from speechprune.decoding.oracle import Oracle
 from speechprune.decoding.prune_inputs import pruner_inputs
 from speechprune.decoding.systems import LEFT_OUT, System
@@ -82,11 +83,12 @@ class Chooser:
     def _join(self, replies: dict[System, list[Reply]]) -> None:
         """Every token, in pieces of a window with the prompt's text between them."""
         pieces = self._tokens.split(self.model.window)
+        shown = way_of(next(iter(replies)).mode) == LETTERED
         known: dict[tuple, tuple[Tensor, Tensor]] = {}  # by the text between: replies that read the same share it
         for reply in (reply for rows in replies.values() for reply in rows if reply.error is None):
             try:
                 model, asked = with_chunks(self.model), reply.question
-                choices = None if reply.continuations else asked["choices"]
+                choices = asked["choices"] if shown else None
                 before, *between, after = model.prompt_of_chunks(asked["question"], choices, len(pieces))
                 if (key := tuple(between)) not in known:
                     known[key] = torch.arange(len(self._tokens)), model.interleave(pieces, between)

@@ -12,7 +12,7 @@ from speechprune.decoding.cascade import Cascade
 from speechprune.decoding.choosing import evidence_mask
 from speechprune.decoding.hypotheses import pack_tokens
 from speechprune.decoding.replies import parse_choice
-from speechprune.decoding.rows import plain
+from speechprune.decoding.rows import plain, references_of
 from speechprune.decoding.systems import System
 from speechprune.decoding.versions import Question
 from speechprune.models import SpeechLLM
@@ -34,9 +34,11 @@ def make_row(
     heard = system.audio not in ("silence", "none") and not cascade
     recall, precision = _evidence_kept(reply, total or 0, model.frame_rate) if answered and heard else (None, None)
     rotation: dict[str, Any] = {} if system.permute == "none" else {"rotation": reply.question["rotation"]}
-    text: dict[str, Any] = {"reply": reply.text} if system.mode == "generate" else {}
+    text: dict[str, Any] = {"reply": reply.text} if system.mode in ("generate", "open") else {}
     if system.mode == "generate" and rotation:  # no log-probabilities tell how many rotations there are
         text |= {"choices": len(reply.question["choices"])} if answered else {}
+    if system.mode == "open":
+        text |= {"mode": "open", "answers": references_of(reply.question)}
     if system.mode == "cloze":
         text = {"mode": "cloze", "choice_tokens": [len(ids) for ids in reply.continuations] if answered else None}
     if cascade:
@@ -52,7 +54,7 @@ def make_row(
         "model": plain(model.name),
         "corpus": plain(corpus) if isinstance(corpus, str) and corpus else None,
         "set": plain(set_name),
-        "prediction": _prediction(reply) if answered else None,
+        "prediction": (_said(reply) if system.mode == "open" else _prediction(reply)) if answered else None,
         "answer": _answer(reply.question),
         "choice_logprobs": reply.logprobs,
         **text,
@@ -93,6 +95,12 @@ def _prediction(reply: Reply) -> str | None:
         return LETTERS[max(range(len(values)), key=values.__getitem__)]
     index = parse_choice(reply.text or "", reply.question["choices"])
     return None if index is None else LETTERS[index]
+
+
+def _said(reply: Reply) -> str | None:
+    """A reply of mode open on one line; None where it is empty."""
+    text = " ".join((reply.text or "").split())
+    return "".join(character for character in text if character.isprintable()) or None
 
 
 def _seconds(duration: Any) -> float | None:

@@ -6,9 +6,12 @@ from collections.abc import Iterable
 
 from speechprune.decoding.rows import label
 
-# By the letter of a choice that the prompt shows, chosen or generated; by the choice itself, which it does not show.
-LETTERED, CLOZE = "letters", "cloze"
-WAYS = (LETTERED, CLOZE)  # in the order of a page
+# The likeliest letter; the choice that a generated reply names; the likeliest choice, which the prompt does not show; a
+# reply of the model's own, without choices.
+MODES = ("logprob", "generate", "cloze", "open")
+# By the letter of a choice that the prompt shows, chosen or generated; by the choice itself, or freely, unshown.
+LETTERED, CLOZE, OPEN = "letters", "cloze", "open"
+WAYS = (LETTERED, CLOZE, OPEN)  # in the order of a page
 # How cloze rows are compared, and what tables call it: lm-eval's acc; OLMES' acc_per_token (lm-eval's acc_norm divides
 # by bytes); and both less what they are without audio. ``scoring.cloze`` computes them.
 METRICS = {"sum": "sum", "mean": "mean", "pmi": "PMI", "pmi-mean": "PMI, mean"}

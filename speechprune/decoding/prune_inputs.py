@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from speechprune.decoding.batches import Reply
+from speechprune.decoding.modes import OPEN, way_of
 from speechprune.decoding.systems import LEFT_OUT, System
 from speechprune.models import SpeechLLM
 from speechprune.pruners import PruneInputs, Pruner
@@ -35,7 +36,9 @@ def pruner_inputs(
     device, pruner = heard.device, cast(Pruner, method.pruner)  # the oracle is consulted elsewhere
     queries = [(heard.new_zeros(0, heard.shape[1]), torch.zeros(0, dtype=torch.long, device=device))] * len(rows)
     if pruner.uses_query:
-        queries = [model.embed_query(r.question["question"], r.question["choices"], method.query) for r, _ in rows]
+        shown = way_of(method.mode) != OPEN  # an answer must not show in the query
+        asked = [(r.question["question"], r.question["choices"] if shown else []) for r, _ in rows]
+        queries = [model.embed_query(*one, method.query) for one in asked]
     signals = {name: values.to(device) for name, values in known.items() if name in pruner.needs}
     if method.audio in LEFT_OUT:
         S = pad_sequence([heard[available.to(device)] for _, available in rows], batch_first=True)

@@ -56,6 +56,16 @@ def questions_of(recording: str, custom: object) -> list[dict]:
     return found
 
 
+def references_of(question: dict) -> list[str]:
+    """The texts that answer a question in mode open: its ``answers``, or its right choice; none where it lacks both."""
+    answers, choices, answer = (question.get(key) for key in ("answers", "choices", "answer"))
+    if isinstance(answers, list):
+        return [text for text in answers if isinstance(text, str)]
+    if not isinstance(choices, list) or type(answer) is not int or not 0 <= answer < len(choices):
+        return []
+    return [choices[answer]] if isinstance(choices[answer], str) else []
+
+
 def rotations_of(question: dict) -> int:
     """How often ``permute: cyclic`` asks a question: once a choice; once where choices or answer are broken."""
     choices, answer = question.get("choices") or (), question.get("answer")
@@ -132,6 +142,10 @@ def _is_transcript(value: object) -> bool:
     return isinstance(value.get("hash"), str) and all(map(_is_amount, map(value.get, ("seconds", "errors", "words"))))
 
 
+def _is_texts(value: object) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(text, str) for text in value))
+
+
 def _is_said(value: object) -> bool:
     return value is None or isinstance(value, str)
 
@@ -160,7 +174,8 @@ _OPTIONAL: dict[str, _Check] = {  # rows of earlier versions and of others lack 
     "total_tokens": _TOKENS,
     "layer_tokens": (_is_counts, "null or a list of numbers of tokens"),
     "duration": (_is_amount, "null or seconds"),
-    "mode": (lambda value: value == "cloze", "cloze, where it stands"),
+    "mode": (lambda value: value in ("cloze", "open"), "cloze or open, where it stands"),
+    "answers": (_is_texts, "null or a list of texts"),
     "choice_tokens": (_is_counts, "null or a list of numbers of tokens"),
     "reply": _SAID,
     "transcript": (_is_transcript, "null or what was read in place of the audio"),

@@ -15,7 +15,7 @@ from speechprune.common.registry import lookup
 from speechprune.decoding.cascade import TITLES, Cascade
 from speechprune.decoding.chunks import Chunks
 from speechprune.decoding.expected import identity
-from speechprune.decoding.modes import folder_name, way_of
+from speechprune.decoding.modes import LETTERED, MODES, folder_name, way_of
 from speechprune.decoding.oracle import Oracle
 from speechprune.decoding.rows import is_taken, turned
 from speechprune.prompts import QUERIES
@@ -28,8 +28,6 @@ LEFT_OUT = {"no_evidence": ("evidence",), "no_facts": ("evidence", "distractors"
 AUDIO = ("recording", *LEFT_OUT, "silence", "none")
 POSITIONS = ("reindexed", "original")
 PERMUTE = ("none", "cyclic")  # ask once, or once for every rotation of the choices
-# The likeliest letter; the choice that a generated reply names; the likeliest choice, which the prompt does not show.
-MODES = ("logprob", "generate", "cloze")
 SETTINGS = {"audio": AUDIO, "query": QUERIES, "positions": POSITIONS, "permute": PERMUTE, "mode": MODES}
 _SYSTEM_KEYS = ("method", "name", "rates", *SETTINGS)
 _COMMON_KEYS = ("query", "positions", "permute", "mode", "seed")
@@ -68,9 +66,9 @@ class System:
     seed: int = SEED
 
     def __post_init__(self) -> None:
-        if self.mode == "cloze" and self.permute == "cyclic":
+        if way_of(self.mode) != LETTERED and self.permute == "cyclic":
             raise ValueError(
-                f"systems: {self.name}: permute {self.permute} with mode cloze, whose prompt shows no choices to "
+                f"systems: {self.name}: permute {self.permute} with mode {self.mode}, whose prompt shows no choices to "
                 "rotate; remove one of the two"
             )
 

@@ -25,11 +25,13 @@ class Verdict(IntEnum):
 
 
 def version_of(question: dict) -> str:
-    """16 hexadecimal digits: a question's text, choices, answer and spans. Paths and other metadata are no part.
+    """16 hexadecimal digits: a question's text, choices, answer or answers, and spans.
 
-    The recording's samples, the rest of what an answer depends on, are compared by ``audio_hash`` where it is known.
+    Paths and other metadata are no part. The recording's samples, the rest of what an answer depends on, are compared
+    by ``audio_hash`` where it is known.
     """
     parts = [question.get(field) for field in ("question", "choices", "answer")]
+    parts += [question["answers"]] if question.get("answers") else []  # of questions without choices
     parts += [_spans(question.get(field)) for field in ("evidence", "distractors")]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 

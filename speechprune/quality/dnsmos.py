@@ -20,7 +20,7 @@ from speechprune.common.extras import require
 SAMPLING_RATE = 16_000
 WINDOW = 144_160  # samples, 9.01 s
 FILE = "sig_bak_ovr.onnx"
-_BATCH = 8  # windows at once
+_BATCH = 2  # windows at once: each takes about 200 MB, and more are no quicker
 # Of the model's raw SIG, BAK and OVRL, highest power first.
 _POLYNOMIALS = (
     (-0.08397278, 1.22083953, 0.0052439),

@@ -130,7 +130,7 @@ def read_scene(exp: Path, dump: Path, model: SpeechLLM) -> Scene | None:
     return Scene(
         question=row["id"],
         audio=model.project(torch.from_numpy(states)).cpu().numpy(),
-        text=model.embed_text(query_text(question["question"], question["choices"], query)).cpu().numpy(),
+        text=model.embed_text(query_text(question["question"], question.get("choices") or [], query)).cpu().numpy(),
         evidence=evidence_mask(spans, len(states), model.frame_rate).numpy(),
         panels=panels,
     )

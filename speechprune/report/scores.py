@@ -10,6 +10,7 @@ from typing import Any
 from speechprune.common.files import shown
 from speechprune.common.reading import read_json
 from speechprune.decoding.modes import METRICS
+from speechprune.scoring.titles import has_letters
 
 WAY_OUT = "run stage 4 (score) again"
 
@@ -68,7 +69,8 @@ _DOCUMENT: dict[str, Any] = {
     "chance": _MAYBE,
     "resynthesised?": [str],
     "versions?": {"left_out": int, "questions": int, "unverified": int},
-    "constant_letter": {"letter": str, "accuracy": _NUMBER},
+    "constant_letter?": {"letter": str, "accuracy": _NUMBER},
+    "open?": [{"system": str, "rate": _MAYBE, "n": int, "exact": _NUMBER, "ci95": _Pair, "f1": _MAYBE}],
     "missing": {str: int},
     "benchmark?": [{"name": str, "n": int, "accuracy": _NUMBER, "ci95": (None, _Pair)}],
     "letter_prior?": [_PRIOR],
@@ -95,6 +97,8 @@ def read_scores(score_json: str | Path) -> dict:
     document = read_json(path, way_out=WAY_OUT)
     if "experiments" in document:
         raise ValueError(f"{path}: not of one experiment; give the folder of one model and one set")
+    if "constant_letter" not in document and has_letters(document):
+        raise ValueError(f"{path}: constant_letter is missing, which stage 4 does not write; {WAY_OUT}")
     fault = next(_faults(document, _DOCUMENT, ""), None) or ("" if document["systems"] else ".systems is empty")
     if fault:
         raise ValueError(f"{path}: {fault[1:]}, which stage 4 does not write; {WAY_OUT}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from speechprune.common.files import Problem
 from speechprune.data.shortcuts import TextQuestion, text_question
+from speechprune.decoding.modes import OPEN
 from speechprune.decoding.rows import questions_of
 from speechprune.prompts import LETTERS
 from speechprune.scoring.tally import by_system, question_scores, scored
@@ -76,7 +77,7 @@ def read_asked(
         validate_cut,
     )
 
-    answers = {row["id"]: row["answer"] for row in rows if row.get("rotation", 0) == 0 and row["answer"] != "?"}
+    answers = _letters(rows)
     found: dict[str, Asked] = {}
     for cut in read_cuts(cuts, problems):
         ids = {question["id"] for question in questions_of(cut.id, cut.custom)}
@@ -85,18 +86,28 @@ def read_asked(
         if ids.isdisjoint(answers) or validate_cut(cut):
             continue
         for question in cut.custom["questions"]:
-            letter = answers.get(question["id"])
-            if letter is None:
+            if question["id"] not in answers:
                 continue
-            if LETTERS[question["answer"]] != letter:
+            letter = answers[question["id"]]
+            if letter and LETTERS[question.get("answer") or 0] != letter:
                 problems.append(
-                    Problem(question["id"], "answer", letter, f"{LETTERS[question['answer']]} as in {cuts}")
+                    Problem(question["id"], "answer", letter, f"{LETTERS[question.get('answer') or 0]} as in {cuts}")
                 )
                 continue
             found[question["id"]] = _asked(cut, question)
     if lacking := sorted(answers.keys() - found.keys()):
         named = f"{len(lacking)} questions of the hypotheses, such as {lacking[0]}, are absent, changed or broken"
         problems.append(Problem(str(cuts), "questions", named, "the cuts that were decoded"))
+    return found
+
+
+def _letters(rows: list[dict]) -> dict[str, str]:
+    """{question id: its right letter}, "" where none of its rows, all of mode open, knows one."""
+    found: dict[str, str] = {}
+    for row in rows:
+        known = row["answer"] in LETTERS
+        if row.get("rotation", 0) == 0 and (known or row.get("mode") == OPEN):
+            found[row["id"]] = found.get(row["id"]) or (row["answer"] if known else "")
     return found
 
 

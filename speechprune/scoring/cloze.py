@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from speechprune.decoding.modes import CLOZE, LETTERED, METRICS, by_way
+from speechprune.decoding.modes import CLOZE, LETTERED, METRICS, OPEN, by_way
 from speechprune.decoding.rows import label
 from speechprune.prompts import LETTERS
+from speechprune.scoring.open_answers import graded
 from speechprune.scoring.tally import by_system, question_scores, scored
 
 ITSELF = "mean"  # what the baseline of PMI is scored by: its own PMI is 0 for every choice
@@ -148,7 +149,7 @@ def measured_ways(
     found: dict[str, tuple[list[dict], Metric | None]] = {}
     for way, part in by_way(rows).items():
         metric = choose_metric(part, audio, wanted) if way == CLOZE else None
-        found[way] = (part if metric is None else by_metric(part, metric)), metric
+        found[way] = _measured_rows(part, way, metric), metric
     return found
 
 
@@ -159,5 +160,11 @@ def compared(rows: list[dict], documents: Iterable[dict]) -> list[dict]:
     for way, part in by_way(rows).items():
         if way in known:
             by = known[way]
-            found += by_metric(part, Metric(by["metric"], by["baseline"])) if by else part
+            found += _measured_rows(part, way, Metric(by["metric"], by["baseline"]) if by else None)
     return found
+
+
+def _measured_rows(rows: list[dict], way: str, metric: Metric | None) -> list[dict]:
+    if way == OPEN:
+        return graded(rows)
+    return rows if metric is None else by_metric(rows, metric)

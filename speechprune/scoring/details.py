@@ -17,6 +17,7 @@ def details(document: dict) -> list[Section]:
     """Those sections that a score.json has something for, in the order of the page."""
     sections = (
         _cloze(document),
+        _open(document),
         _comparisons(document),
         _rotations(document),
         _cascades(document),
@@ -53,10 +54,30 @@ def _cloze(document: dict) -> Section | None:
     return Section("Ways to compare the choices", "Cloze", [compared, Notes(notes)])
 
 
+def _open(document: dict) -> Section | None:
+    """Exact match beside token F1."""
+    rows = [
+        (
+            *(title_in(document, system), rate_text(system["rate"]), str(system["n"]), percent(system["exact"])),
+            *(percent_range(system["ci95"]), percent(system["f1"])),
+        )
+        for system in document.get("open") or []
+    ]
+    if not rows:
+        return None
+    note = (
+        "Both as SQuAD counts them (Rajpurkar et al. 2016), best of the references: exact match, by which all other "
+        "tables are, and F1 over the tokens; lower case, without punctuation and articles."
+    )
+    header = ("System", "PR", "n", "Exact match %", "95 % CI", "F1 %")
+    return Section("Open answers", "Open answers", [Table(header, rows), Notes([note])])
+
+
 def _comparisons(document: dict) -> Section | None:
     """Balanced accuracy, and the paired tests."""
     systems = document["systems"]
-    if all(system.get("balanced_accuracy") is None for system in systems):
+    balanced = any(system.get("balanced_accuracy") is not None for system in systems)
+    if not balanced and not any(system.get("against") for system in systems):
         return None
     other = _compared_with(document)
     rows = []
@@ -71,17 +92,21 @@ def _comparisons(document: dict) -> Section | None:
         )
         rows.append((*cells, *accuracies, *map(str, tested)))
     header = ("System", "PR", "Accuracy %", "Balanced %", "Pairs", "Better", "Worse", "p", "p (Holm)")
-    notes: list[Text] = [
-        "Balanced: mean over the right letters of their accuracies; a constant letter gets 1 / letters."
-    ]
+    notes: list[Text] = (
+        ["Balanced: mean over the right letters of their accuracies; a constant letter gets 1 / letters."]
+        if balanced
+        else []
+    )
     if other is not None:
         notes.append(
             f"Better, worse: questions that the system scores higher on than {other}, and the reverse, "
             "of the pairs that both answered; p: McNemar's exact test, then corrected for all rows (Holm)."
         )
-    against = "" if other is None else f", and against {other}"
-    table = Table(header, rows).without_empty_columns("Pairs", "Better", "Worse", "p", "p (Holm)")
-    return Section(f"Balanced accuracy{against}", "Balanced", [table, Notes(notes)])
+    parts = [*(["balanced accuracy"] if balanced else []), *([] if other is None else [f"against {other}"])]
+    heading = ", and ".join(parts)
+    table = Table(header, rows).without_empty_columns("Balanced %", "Pairs", "Better", "Worse", "p", "p (Holm)")
+    short = "Balanced" if balanced else "Tests"
+    return Section(f"{heading[0].upper()}{heading[1:]}", short, [table, Notes(notes)])
 
 
 def _compared_with(document: dict) -> str | None:

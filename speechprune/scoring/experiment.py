@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from speechprune.common.files import Problem, shown
 from speechprune.decoding.hypotheses import controls, current_questions, read_hypotheses, replaced_audio
-from speechprune.decoding.modes import CLOZE, LETTERED, by_way
+from speechprune.decoding.modes import CLOZE, LETTERED, OPEN, by_way
 from speechprune.decoding.rows import hypothesis_files, label
 from speechprune.scoring import giveaways
 from speechprune.scoring.breakdown import Asked, by_duration, by_position, read_asked
@@ -18,6 +18,7 @@ from speechprune.scoring.cascades import cascade_scores
 from speechprune.scoring.cloze import Metric, cloze_scores, measured_ways
 from speechprune.scoring.comparison import SystemScore, score
 from speechprune.scoring.doubts import doubts, undecoded_text, unpruned_text
+from speechprune.scoring.open_answers import open_scores
 from speechprune.scoring.tally import by_system, chance, constant_letter, missing_questions
 from speechprune.scoring.titles import read_titles, title
 
@@ -56,7 +57,7 @@ class Experiment:
         labels = {way: {label(*key) for key in by_system(rows)} for way, (rows, _) in ways.items()}
         elsewhere = {way: set().union(*labels.values()) - known for way, known in labels.items()}
         scored = {
-            way: score(rows, None if against in elsewhere[way] else against, controls(folder, way))
+            way: _lettered(way, score(rows, None if against in elsewhere[way] else against, controls(folder, way)))
             for way, (rows, _) in ways.items()
         }
         rows = [row for part, _ in ways.values() for row in part]
@@ -81,6 +82,7 @@ class Experiment:
             "titles": {system.system: title(system.system, titles) for system in systems},
             "mode": way,
             **({} if by is None else {"cloze": _cloze(by, self.found.rows)}),
+            **({"open": [asdict(score) for score in open_scores(rows)]} if way == OPEN else {}),
             "model": rows[0]["model"],
             "corpus": self.corpus,
             "set": self.name,
@@ -91,9 +93,11 @@ class Experiment:
             if self.cuts is None
             else {"cuts": str(self.cuts), "questions": len(self.expected), "undecoded": len(undecoded)},
             "cascades": [asdict(cascade) for cascade in cascade_scores(rows)],
-            "chance": chance(rows, {question: len(about.choices) for question, about in self.asked.items()}),
+            "chance": None
+            if way == OPEN
+            else chance(rows, {name: len(about.choices) for name, about in self.asked.items() if about.choices}),
             "resynthesised": sorted({str(row["resynthesised"]) for row in rows if row.get("resynthesised")}),
-            "constant_letter": constant_letter(rows),
+            **({"constant_letter": constant_letter(rows)} if way == LETTERED else {}),
             "missing": missing_questions(rows),
             "unusable_lines": self.unusable_lines,
             "versions": {
@@ -105,6 +109,11 @@ class Experiment:
         }
 
 
+def _lettered(way: str, systems: list[SystemScore]) -> list[SystemScore]:
+    """Without what letters tell where there are none."""
+    return [replace(one, balanced_accuracy=None, letters={}) for one in systems] if way == OPEN else systems
+
+
 def _cloze(by: Metric, rows: list[dict]) -> dict:
     systems = [asdict(score) for score in cloze_scores(by_way(rows)[CLOZE], by.baseline)]
     return {"metric": by.name, "baseline": by.baseline, "systems": systems}
@@ -113,7 +122,8 @@ def _cloze(by: Metric, rows: list[dict]) -> dict:
 def _about_the_benchmark(way: str, rows: list[dict], asked: dict[str, Asked], audio: dict[str, str]) -> dict:
     lettered = way == LETTERED  # nobody sees a letter otherwise
     guesses = giveaways.constant_letter_guesses(rows) if lettered else []
-    guesses += giveaways.text_guesses(asked)
+    chosen = {name: about for name, about in asked.items() if about.choices}
+    guesses += giveaways.text_guesses(chosen) if way != OPEN else []
     return {
         "benchmark": [asdict(guess) for guess in guesses],
         "letter_prior": [asdict(prior) for prior in giveaways.letter_priors(rows, audio, lettered)],

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from speechprune.decoding.hypotheses import read_systems
-from speechprune.decoding.modes import LETTERED, METRICS
+from speechprune.decoding.modes import LETTERED, METRICS, OPEN
 
 
 def title(system: str, known: Mapping[str, str] | None = None) -> str:
@@ -42,6 +42,8 @@ def has_letters(document: dict) -> bool:
 
 def way_title(way: str, metric: str | None = None) -> str:
     """A way to answer: ``letters``, ``cloze (PMI)``."""
+    if way == OPEN:
+        return f"{way} (exact match)"
     return way if metric is None else f"{way} ({METRICS.get(metric, metric)})"
 
 

@@ -55,7 +55,8 @@ function choiceCells(question, answer, order) {
       return cell;
     });
   }
-  const unparsed = answer.prediction === null ? " – no choice can be read from it; it counts as wrong" : "";
+  const wrong = answer.open ? " – not the reference; it counts as wrong" : " – no choice can be read from it; it counts as wrong";
+  const unparsed = answer.prediction === null ? wrong : "";
   const text = answer.reply === null ? "No probabilities" + unparsed : `Reply: “${answer.reply}”${unparsed}`;
   return [make("td", { className: "words", colSpan: order.length }, text)];
 }

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from speechprune.decoding.hypotheses import unpack_tokens
+from speechprune.decoding.modes import OPEN
 from speechprune.prompts import LETTERS
+from speechprune.scoring.open_answers import RIGHT
 
 
 class Masks:
@@ -35,20 +37,26 @@ class Masks:
         return self._places[text]
 
 
-def answer(row: dict, choices: int, masks: Masks) -> dict:
+def answer(row: dict, choices: int, masks: Masks, right: int = 0) -> dict:
     """What one system said to one question of ``choices`` choices, all of it fit for JSON.
 
     Returns:
-        ``rotation`` r: the r-th choice was shown as A. ``prediction``: index of a choice, or None. ``p``: probability
-        of each choice among the choices, or None. ``kept``: place in ``masks``, or None, and then ``unknown`` says why:
-        "error", "unheard", "read" (a transcript), "old" (a row of a version that did not write it) or "damaged".
+        ``open``: whether it replied freely; then ``prediction`` is ``right``, the index of the right choice, where the
+        reply is a reference. ``rotation`` r: the r-th choice was shown as A. ``prediction``: index of a choice, or
+        None. ``p``: probability of each choice among the choices, or None. ``kept``: place in ``masks``, or None, and
+        then ``unknown`` says why: "error", "unheard", "read" (a transcript), "old" (a row of a version that did not
+        write it) or "damaged".
         ``reply``, ``error``, ``tokens``, ``total`` and ``recall`` as in the row.
     """
     rotation = row.get("rotation", 0) % choices
     kept, unknown = _kept(row, masks)
+    free = row.get("mode") == OPEN
     return {
         "rotation": rotation,
-        "prediction": _index(row["prediction"], rotation, choices),
+        "prediction": (right if row["prediction"] == RIGHT else None)
+        if free
+        else _index(row["prediction"], rotation, choices),
+        "open": free,
         "p": probabilities(row["choice_logprobs"], rotation, choices),
         "reply": row["reply"] if isinstance(row.get("reply"), str) else None,
         "error": row["error"],

@@ -177,16 +177,17 @@ def _recording(cut: MonoCut, sounds: _Sounds) -> dict:
 
 
 def _question(recording: int, question: dict, given: dict[int, list[dict]], systems: int, masks: Masks) -> dict:
-    count = len(question["choices"])
+    texts = question.get("choices") or question["answers"]  # the references of one without choices
+    right, count = question.get("answer") or 0, len(texts)
     return {
         "id": question["id"],
         "recording": recording,
         "question": question["question"],
-        "choices": question["choices"],
-        "answer": question["answer"],
+        "choices": texts,
+        "answer": right,
         "evidence": _spans(question.get("evidence")),
         "distractors": _spans(question.get("distractors")),
-        "answers": [[answer(row, count, masks) for row in given.get(place, [])] for place in range(systems)],
+        "answers": [[answer(row, count, masks, right) for row in given.get(place, [])] for place in range(systems)],
     }
 
 
