@@ -105,7 +105,7 @@ class HuggingFace(AudioTokenLLM):
     @cached_property
     def _takes_several(self) -> bool:
         """Whether the stock processor puts two audios into one prompt as ``prompt_of_chunks`` does."""
-        if type(self).prompt is not HuggingFace.prompt or type(self)._text_inputs is not ReadingLLM._text_inputs:
+        if type(self).chat is not HuggingFace.chat or type(self)._text_inputs is not ReadingLLM._text_inputs:
             return False  # a prompt of its own, or text that is more than embeddings
         second = np.zeros(self.sampling_rate, dtype=np.float32)
         try:
