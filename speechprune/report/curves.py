@@ -64,7 +64,7 @@ def cost_figure(document: dict) -> Figure | None:
                 points = [
                     (places[round(s["tokens"])] * aside, s["accuracy"], accuracy_interval(s))
                     for s in drawn
-                    if s["system"] == name
+                    if s["system"] == name and round(s["tokens"]) in places
                 ]
                 _line(axes, points, title(name, document.get("titles")), colour, marker, line)
             _frame(axes, xlabel, document["chance"])

@@ -97,9 +97,9 @@ def read_scores(score_json: str | Path) -> dict:
     document = read_json(path, way_out=WAY_OUT)
     if "experiments" in document:
         raise ValueError(f"{path}: not of one experiment; give the folder of one model and one set")
-    if "constant_letter" not in document and has_letters(document):
-        raise ValueError(f"{path}: constant_letter is missing, which stage 4 does not write; {WAY_OUT}")
     fault = next(_faults(document, _DOCUMENT, ""), None) or ("" if document["systems"] else ".systems is empty")
+    if not fault and has_letters(document) and "constant_letter" not in document:
+        fault = ".constant_letter is missing"
     if fault:
         raise ValueError(f"{path}: {fault[1:]}, which stage 4 does not write; {WAY_OUT}")
     return document

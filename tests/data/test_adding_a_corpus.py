@@ -98,7 +98,7 @@ def test_recipes_lists_what_can_be_cloned():
         (["new", "mini_sir", "new"], "there is a corpus mini_sir already"),
         (["new", "my_talks", "there"], "there is there already"),
         (["clone", "spiral", "there"], "there is there already"),
-        (["clone", "../recipes", "new"], "unknown recipe '../recipes'; choose from: cn_college_listen, "),
+        (["clone", "../recipes", "new"], "unknown recipe '../recipes'; choose from: build_sir, cn_college_listen, "),
     ],
 )
 def test_what_cannot_be_made_leaves_nothing(tmp_path, monkeypatch, words, message):

@@ -18,6 +18,7 @@ from speechprune.data.cuts import read_cuts, validate_cut, validate_cuts
 from speechprune.data.describe import describe_cuts
 from speechprune.features.dump import check_model, custom_fields, is_unverified, load_states, read_dump
 from speechprune.features.reuse import look_up
+from speechprune.tts.transcripts import Synthesis
 
 quickly = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 MARKER = {"model": "energy", "fingerprint": "energy-1", "frame_rate": 25.0, "dtype": "float32"}
@@ -153,7 +154,7 @@ def test_dreams_dialogues(folder, document):
     path = write(folder / "dream" / "test.json", document)
     problems = []
     try:
-        list(dream_tts._items(path, "test", folder / "wavs", "espeak", problems))
+        list(dream_tts._items(path, "test", folder / "wavs", Synthesis("espeak"), problems))
     except ValueError as error:
         assert "test.json" in str(error)
 
