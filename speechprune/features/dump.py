@@ -106,7 +106,8 @@ def stored_array(custom: dict, field: str = "audio_tokens") -> TemporalArray | N
     array = tokens.array
     texts = isinstance(array.storage_path, str) and isinstance(array.storage_key, str)
     good = texts and array.storage_key.isdecimal() and array.storage_type == NAME and isinstance(array.shape, list)
-    return tokens if good else None
+    timed = all(isinstance(value, int | float) for value in (tokens.start, tokens.frame_shift, tokens.temporal_dim))
+    return tokens if good and timed else None
 
 
 def _checksums(custom: dict) -> dict:

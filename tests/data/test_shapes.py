@@ -101,6 +101,7 @@ def test_cuts(folder, row):
 
 @quickly
 @given(row=mutated(cut_row()))
+@example(row=cut_row() | {"custom": cut_row()["custom"] | {"audio_tokens": TOKENS | {"start": None}}})
 def test_cuts_of_a_dump(folder, row):
     dump = folder / "dump"
     write(dump / "cuts.1.jsonl", row)
