@@ -10,7 +10,7 @@ import pytest
 from helpers.fakes import EnergyModel, make_cut
 from helpers.mutations import mutated
 from helpers.raw_corpora import dream_dialogue, spiral_row, wav_bytes, write_spiral
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from speechprune.recipes import dream_tts, mini_sir, spiral
 
 from speechprune.audio import AudioError, hash_audio
