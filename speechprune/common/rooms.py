@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
-
-import speechprune
 
 
 def room(name: str) -> Path:
     """The folder ``recipes``, ``local``, ``utils`` or ``egs``: of the checkout, or of the installed package."""
-    places = [Path(place) / name for place in reversed(speechprune.__path__)]  # a checkout's top comes last there
-    for place in places:
-        if place.is_dir():
-            return place
-    raise FileNotFoundError(f"speechprune is not installed whole: {places[-1]} is missing; install it again")
+    spec = find_spec(f"speechprune.{name}")  # in a checkout beside the library, by speechprune.__path__
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError(f"speechprune is not installed whole: its {name}/ is missing; install it again")
+    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def beside_run_sh(package: str) -> list[str]:

@@ -35,27 +35,32 @@ def write_tokenizer(folder: Path, texts: list[str], size: int = 300) -> PreTrain
     return fast
 
 
-def write_whisper(folder: Path, seed: int = 0, d_model: int = 16) -> Path:
-    """A Whisper that hears windows of ``SECONDS``."""
-    torch.manual_seed(seed)
-    tokenizer = write_tokenizer(folder, ["what it hears"])
-    config = WhisperConfig(
-        vocab_size=len(tokenizer),
+def whisper_config(vocab_size: int, heads: int = 2, width: int = 32, layers: int = 2, **sizes: int) -> WhisperConfig:
+    """Of windows of ``SECONDS``; ``sizes``: more of its settings."""
+    return WhisperConfig(
+        vocab_size=vocab_size,
         num_mel_bins=80,
-        d_model=d_model,
-        encoder_layers=2,
+        encoder_layers=layers,
         decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=32,
-        decoder_ffn_dim=32,
+        encoder_attention_heads=heads,
+        decoder_attention_heads=heads,
+        encoder_ffn_dim=width,
+        decoder_ffn_dim=width,
         max_source_positions=50 * SECONDS,
         max_target_positions=16,
         pad_token_id=0,
         bos_token_id=0,
         eos_token_id=0,
         decoder_start_token_id=1,
+        **sizes,
     )
+
+
+def write_whisper(folder: Path, seed: int = 0, d_model: int = 16) -> Path:
+    """A Whisper that hears windows of ``SECONDS``."""
+    torch.manual_seed(seed)
+    tokenizer = write_tokenizer(folder, ["what it hears"])
+    config = whisper_config(len(tokenizer), d_model=d_model)
     model = WhisperForConditionalGeneration(config)
     model.generation_config = GenerationConfig(
         decoder_start_token_id=1, eos_token_id=0, pad_token_id=0, bos_token_id=0, max_length=8, no_timestamps_token_id=2

@@ -7,16 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from helpers.tiny_parts import SECONDS, whisper_config
 from tokenizers import Tokenizer, models
 from transformers import (
     GenerationConfig,
     PreTrainedTokenizerFast,
-    WhisperConfig,
     WhisperFeatureExtractor,
     WhisperForConditionalGeneration,
 )
 
-SECONDS = 4  # of a window
 TONES = {"red": 300, "blue": 1100, "green": 3000}  # Hz
 _FIRST_TIME = 6
 _LEARNT = ("red blue green", "green red", "blue", "red green blue red")
@@ -41,23 +40,7 @@ def write_hearing_whisper(folder: Path) -> Path:
     torch.manual_seed(0)
     backend = Tokenizer(models.WordLevel({word: k for k, word in enumerate(_WORDS)}, unk_token="<|end|>"))  # noqa: S106
     PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|end|>").save_pretrained(folder)  # noqa: S106
-    config = WhisperConfig(
-        vocab_size=len(_WORDS),
-        num_mel_bins=80,
-        d_model=16,
-        encoder_layers=1,
-        decoder_layers=1,
-        encoder_attention_heads=1,
-        decoder_attention_heads=1,
-        encoder_ffn_dim=16,
-        decoder_ffn_dim=16,
-        max_source_positions=50 * SECONDS,
-        max_target_positions=16,
-        pad_token_id=0,
-        bos_token_id=0,
-        eos_token_id=0,
-        decoder_start_token_id=1,
-    )
+    config = whisper_config(len(_WORDS), heads=1, width=16, layers=1, d_model=16)
     model = WhisperForConditionalGeneration(config)
     extractor = WhisperFeatureExtractor(feature_size=80, chunk_length=SECONDS)
     windows, labels = [], []
