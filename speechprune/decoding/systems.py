@@ -120,6 +120,12 @@ class DecodeConfig:
     table: dict | None = dataclasses.field(default=None, compare=False, repr=False)
     settings: dict[str, str] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        folders = [system.folder for system in self.systems]
+        if doubled := [folder for folder in folders if folders.count(folder) > 1]:
+            means = "".join(f" with --{name} {value}" for name, value in self.settings.items())
+            raise ValueError(f"systems: {doubled[0]} appears twice{means}; give one of them another 'name'")
+
     def changed(self, **settings: str) -> DecodeConfig:
         """The same with fields of ``System``, such as permute or mode, set for all systems."""
         fields: dict[str, Any] = dict(settings)
@@ -183,13 +189,10 @@ def _parse(table: dict) -> DecodeConfig:
     for entry in table["systems"]:
         for each in _each(entry if isinstance(entry, dict) else {"method": entry}):
             systems += _expand(each, table.get("rates"), common)
-    folders = [system.folder for system in systems]
-    if doubled := [folder for folder in folders if folders.count(folder) > 1]:
-        raise ValueError(f"systems: {doubled[0]} appears twice; give one of them another 'name'")
     batch_tokens = table.get("batch_tokens")
     if batch_tokens is not None and not (_is_whole(batch_tokens) and batch_tokens >= 1):
         raise ValueError(f"batch_tokens: {batch_tokens!r}, expected a whole number of at least 1")
-    if taken := next((folder for folder in folders if is_taken(folder)), None):
+    if taken := next((system.folder for system in systems if is_taken(system.folder)), None):
         raise ValueError(f"systems: {taken}: the experiment's folder has a file or folder of this name; choose another")
     transcripts = table.get("transcripts")
     if not isinstance(transcripts, str | None):

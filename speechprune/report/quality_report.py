@@ -27,7 +27,6 @@ _PANELS = {  # title: value of a sample
     "DNSMOS overall": lambda sample: sample.opinion.overall if sample.opinion else None,
     "Duration, s": lambda sample: sample.duration,
 }
-_BINS = 20
 _PAGE = Markup(
     "<!doctype html>\n<html lang=en><meta charset=utf-8><title>The worst to listen to</title>\n"
     "<style>body{{font:1rem/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}}"
@@ -169,7 +168,7 @@ def _figure(sets: Sequence[SetQuality]) -> Figure:
         for axes, (title, value) in zip(figure.subplots(1, len(_PANELS)), _PANELS.items(), strict=True):
             columns = [[v for sample in found.measured if (v := value(sample)) is not None] for found in sets]
             everything = [v for column in columns for v in column]
-            bins = np.histogram_bin_edges(everything or [0.0], _BINS)
+            bins = np.histogram_bin_edges(everything or [0.0], "sturges")
             for k, (found, column) in enumerate(zip(sets, columns, strict=True)):
                 if column:
                     weights = np.full(len(column), 100 / len(column))

@@ -72,6 +72,12 @@ def test_letters_and_cloze_have_room_in_one_experiment(tmp_path, model):
         )
 
 
+def test_a_mode_for_all_makes_no_two_systems_one(tmp_path):
+    both = config_of(tmp_path, systems=["original", {"method": "original", "mode": "cloze"}])
+    with pytest.raises(ValueError, match="original_cloze appears twice with --mode cloze; give one"):
+        both.changed(mode="cloze")
+
+
 def test_rotations_are_refused(tmp_path):
     with pytest.raises(ValueError, match="original: permute cyclic with mode cloze, whose prompt shows no choices"):
         config_of(tmp_path, systems=["original"], mode="cloze", permute="cyclic")
