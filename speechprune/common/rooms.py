@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 
 def room(name: str) -> Path:
     """The folder ``recipes``, ``local``, ``utils`` or ``egs``: of the checkout, or of the installed package."""
-    spec = find_spec(f"speechprune.{name}")  # in a checkout beside the library, by speechprune.__path__
+    # In a checkout beside the library, by speechprune.__path__: as Python finds packages, but asked anew each time.
+    spec = PathFinder.find_spec(f"speechprune.{name}", sys.modules["speechprune"].__path__)
     if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError(f"speechprune is not installed whole: its {name}/ is missing; install it again")
     return Path(next(iter(spec.submodule_search_locations)))

@@ -118,6 +118,7 @@ def test_its_systems_need_no_evidence(tmp_path):
 
 
 def test_in_a_checkout_the_corpus_joins_the_others(tmp_path, monkeypatch):
+    corpora()  # imports the rooms of this checkout
     for room in ("recipes", "local", "utils", "egs/template"):
         shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__", "site.sh"))
     monkeypatch.setattr(speechprune, "__path__", [str(ROOT / "speechprune"), str(tmp_path)])
