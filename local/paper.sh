@@ -136,7 +136,7 @@ if wanted 6 && [[ $dry_run == false ]]; then
   sed -n '/^## /,$p' "$out/RESULTS.md" # both tables, and what is reproduced
   for experiment in "${experiments[@]}"; do
     if [[ -d $experiment/figures ]]; then
-      echo "Figures (ablation*.png: the paper's Fig. 3; embedding*.png: Fig. 2): $PWD/$experiment/figures"
+      echo "Figures (ablation*.png: the paper's Fig. 3; embedding*.png: Fig. 2): $(CDPATH='' cd -- "$experiment/figures" && pwd)"
     fi
   done
   echo "Look at $PWD/$out/RESULTS.md"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
@@ -55,7 +56,8 @@ class PromptAttention:
                     self.read(row.prefix, cache)
             with _eager(self.decoder), _caught(attention) as weights:
                 self.read(row.suffix, copy.deepcopy(cache))
-            paid = weights[0][0, :, -queries:, first : first + n]
+            # A layer with a sliding window keeps the last keys only, and pays those before them nothing.
+            paid = F.pad(weights[0][0], (len(row.places) - weights[0].shape[-1], 0))[:, -queries:, first : first + n]
             found[number, :n] = paid.float().mean((0, 1)).to(found.device)
         return found
 

@@ -96,6 +96,18 @@ def test_a_first_pass_is_the_attention_of_the_whole_prompt(model, asked, layer, 
     assert model._decoder.config._attn_implementation == before != "eager"
 
 
+def test_layers_with_a_sliding_window_pay_earlier_tokens_nothing(tmp_path) -> None:
+    sliding = {"use_sliding_window": True, "sliding_window": 128, "max_window_layers": 1}
+    model = SpeechLLM.from_pretrained(make_tiny_qwen2_audio(tmp_path, **sliding), device="cpu")
+    inputs = PruneInputs.single(model.project(model.encode(noise(4.0))))
+    prompt = model.prompt(*QUESTIONS[0])
+    found = model.first_pass([prompt])(inputs, 1, 1)
+    first, n = len(prompt.before), inputs.S.shape[1]
+    expected = whole_prompt(model, inputs, prompt, 0)[1][0, :, -1, first : first + n].mean(0)
+    torch.testing.assert_close(found[0], expected, rtol=1e-4, atol=1e-6)
+    assert found[0, 0] == 0 < found[0, -1]
+
+
 def test_fastv_and_snapkv_choose_by_it(model, asked) -> None:
     inputs, prompts = asked
     for pruner in (FastV(), SnapKV(window=4)):
