@@ -142,18 +142,17 @@ class Chat:
         try:
             body = self._client.chat.completions.with_raw_response.create(**request).text
         except openai.APIStatusError as error:
-            reason = self._hidden(f"{self.options.base_url} answered {error.status_code}: {shown(str(error.message))}")
+            reason = f"{self.options.base_url} answered {error.status_code}: {self._shown(str(error.message))}"
             if error.status_code in _FATAL or error.code == "insufficient_quota":
                 self._stopped = Stopped(reason)
                 raise Stopped(str(self._stopped)) from None
             raise self._failure(reason) from None
         except openai.APIError as error:
             cause = error.__cause__ or error
-            reason = f"{self.options.base_url}: {type(cause).__name__}: {shown(str(cause))}"
-            raise self._failure(self._hidden(reason)) from None
+            raise self._failure(f"{self.options.base_url}: {type(cause).__name__}: {self._shown(str(cause))}") from None
         with self._lock:
             self._failed_in_a_row = 0
-        return self._hidden(body)
+        return without_key(body, self._key)
 
     def _failure(self, reason: str) -> EndpointError:
         with self._lock:
@@ -164,8 +163,8 @@ class Chat:
                 )
         return EndpointError(reason)
 
-    def _hidden(self, text: str) -> str:
-        return without_key(text, self._key)
+    def _shown(self, text: str) -> str:
+        return shown(without_key(text, self._key))  # in this order: of a key that is cut, a part would stay
 
     def _cost(self, given: int, written: int) -> float:
         return 0.0 if self.price is None else self.price.cost(given, written)

@@ -97,24 +97,24 @@ class Endpoint(TTSEngine):
         try:
             data = self._client.audio.speech.create(**request).content
         except openai.APIStatusError as error:
-            raise OSError(self._hidden(f"{self._url} answered {error.status_code}: {shown(error.message)}")) from None
+            raise OSError(f"{self._url} answered {error.status_code}: {self._shown(error.message)}") from None
         except openai.APIError as error:
             cause = error.__cause__ or error
-            raise OSError(self._hidden(f"{self._url}: {type(cause).__name__}: {shown(str(cause))}")) from None
+            raise OSError(f"{self._url}: {type(cause).__name__}: {self._shown(str(cause))}") from None
         return self._decoded(data)
 
     def _decoded(self, data: bytes) -> Utterance:
         try:
             samples, sampling_rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
         except soundfile.SoundFileError as error:
-            start = self._hidden(shown(data[:60].decode("utf-8", "backslashreplace")))
+            start = self._shown(data.decode("utf-8", "backslashreplace"))
             raise ValueError(f"{self._url} answered {len(data)} bytes that are no audio: {start}") from error
         if not len(samples):
             raise ValueError(f"{self._url} answered audio of no length")
         return Utterance(samples.mean(axis=1), sampling_rate)
 
-    def _hidden(self, text: str) -> str:
-        return without_key(text, self._key)
+    def _shown(self, text: str) -> str:
+        return shown(without_key(text, self._key))  # in this order: of a key that is cut, a part would stay
 
 
 def _checked(settings: dict, where: str) -> tuple[Any, str, dict[str, str]]:

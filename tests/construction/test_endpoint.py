@@ -174,6 +174,7 @@ def test_a_run_that_cannot_succeed_ends_early(build, server, caplog, status, req
     assert f"answered {status}" in output and "0 of 8 samples are written" in output
     assert len(server.requests) == requests
     assert_no_key(build, caplog.text, output)
+    assert "sk-" not in output + caplog.text  # nor the beginning of one that a message had no room for
 
 
 def test_a_key_that_comes_back_is_hidden(build, server):

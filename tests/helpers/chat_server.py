@@ -68,7 +68,9 @@ class ChatServer:
         if fault == "hold":
             self.held.wait(60)
         if fault.isdigit():
-            body = json.dumps({"error": {"message": f"no: {http.headers['Authorization']}", "code": fault}})
+            body = json.dumps(
+                {"error": {"message": f"you are not allowed in: {http.headers['Authorization']}", "code": fault}}
+            )
             return self._send(http, int(fault), body.encode())
         if fault == "cut":
             return self._send(http, 200, self._body(topic, text, "none"), cut=True)
