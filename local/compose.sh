@@ -39,7 +39,7 @@ show_own_options() {
     out "$out" "folder for everything that is made" \
     text "$text" "file of sentences to speak as well" \
     voices "$voices" "file with the names of the voices to choose from, one a line" \
-    from-delta "$from_delta" "folder of a delta of these parts that alignment goes on from" \
+    from-delta "$from_delta" "folder of a delta of these parts that alignment and reading go on from" \
     config "$config" "how much of what, and how it is trained" \
     device "$device" "auto, cpu, cuda, ..."
   show_job_options "stage 1" "stage 1"

@@ -45,7 +45,7 @@ def train_mini(data: Path, out: Path, config: Path | None, parts: tuple[str, ...
 @click.option("--config", type=_FILE, help="YAML; defaults stand in speechprune/training/composed/config.py.")
 @click.option("--text", "texts", multiple=True, type=_FILE, help="Sentences to speak; may be given several times.")
 @click.option("--voices", type=_FILE, help="Names of the voices to choose from, one a line; by default all.")
-@click.option("--from-delta", "start", type=PATH, help="A delta of these parts that alignment goes on from.")
+@click.option("--from-delta", "start", type=PATH, help="A delta of these parts that alignment and reading go on from.")
 @click.option("--part", "parts", multiple=True, help="Only this part; may be given several times.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
 @with_job

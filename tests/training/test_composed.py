@@ -133,21 +133,28 @@ def test_delta_goes_back_onto_its_parts_as_it_was(made, tmp_path):
     assert "has not learnt to read" not in card
 
 
-def test_alignment_goes_on_from_a_delta(made):
-    """Hardly trained any more, the upper part is the delta's; layers that do not fit are named."""
+def test_training_goes_on_from_a_delta(made):
+    """Hardly trained any more, it is the delta's; layers and ranks that do not fit are named."""
     out = made / "further"
     out.mkdir()
     (out / "speech").symlink_to(made / "out/speech")
-    still = replace(CONFIG, align=replace(CONFIG.align, points=(1.0,), passes=0.01, lr=1e-9))
-    composer(made, still, out.name, made / "out/delta").run(["align"])
-    ours, theirs = (load_file(folder / "align/1.safetensors") for folder in (out, made / "out"))
-    for name, tensor in theirs.items():
+    still = replace(CONFIG, align=replace(CONFIG.align, points=(1.0,), passes=0.0))
+    still = replace(still, read=replace(CONFIG.read, steps=1, lr=1e-9, encoder_lr=0.0))
+    composer(made, still, out.name, made / "out/delta").run(["align", "read"])
+    updates, learnt = (split_weights(folder / "read.safetensors") for folder in (out, made / "out"))
+    for name, tensor in learnt[0].items():
+        torch.testing.assert_close(updates[0][name], tensor, atol=0.02, rtol=0.02)
+    ours = load_file(out / "align/1.safetensors")
+    for name, tensor in learnt[1].items():
         torch.testing.assert_close(ours[name], tensor, atol=0.02, rtol=0.02)  # 8 bits
     wide = replace(CONFIG, align=replace(CONFIG.align, new_layers=2))
     with pytest.raises(ValueError, match=r"delta: its layers are {'new_layers': 1}, the configuration says"):
         composer(made, wide, "wide", made / "out/delta")._go_on(
             made / "out/delta", None, *load_llm(open_llm(made / "tiny-llama"))
         )
+    (out / "read.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"delta: its updates have rank 2, the configuration says 3; set read.rank"):
+        composer(made, replace(still, read=ReadConfig(rank=3)), out.name, made / "out/delta")._read()
 
 
 def test_eight_bits_cost_half_a_step_of_the_largest_weight_of_a_row():

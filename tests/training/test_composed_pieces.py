@@ -17,12 +17,13 @@ from transformers import (
 )
 
 from speechprune.training.composed.align import Table
+from speechprune.training.composed.config import ReadConfig
 from speechprune.training.composed.export import merge_lora
 from speechprune.training.composed.labels import Labeller
 from speechprune.training.composed.prompting import Prompter, with_audio_token
-from speechprune.training.composed.read import add_lora
+from speechprune.training.composed.read import Reader, add_lora, draw_tasks
 from speechprune.training.composed.states import Listener, Row, Window
-from speechprune.training.composed.tasks import TaskMaker, thin
+from speechprune.training.composed.tasks import Task, TaskMaker, Turn, thin
 from speechprune.training.composed.text import RandomWords, read_passages, sentences
 from speechprune.training.composed.tower import Upper, build_tower
 from speechprune.training.optimisation import schedule
@@ -150,31 +151,91 @@ def test_random_words_are_seeded_and_exchanged_words_keep_their_punctuation():
 
 
 def _row() -> Row:
-    words = [(f"w{k}", 0.5 * k, 0.5 * k + 0.4, k // 5) for k in range(40)]
-    asked = {"question": "What is it?", "choices": ["a", "b", "c", "d"], "answer": 2, "utterance": 4}
-    return Row(0, 20.0, words, [asked], (Window("x", "0", 1000, 0.0),))
+    words = [(f"w{k}", 0.5 * k, 0.5 * k + 0.4, k // 5) for k in range(80)]
+    asked = [
+        {"question": f"What is {k}?", "choices": [f"{k}{letter}" for letter in "abcd"], "answer": 2, "utterance": k}
+        for k in (4, 10, 12)
+    ]
+    return Row(0, 40.0, words, asked, (Window("x", "0", 1000, 0.0), Window("x", "1", 1000, 20.0)))
 
 
 def test_tasks_ask_for_what_is_heard():
     maker, row = TaskMaker([_row()]), _row()
-    for seed in range(60):
+    several: dict[str, int] = {}
+    for seed in range(90):
         rng = random.Random(seed)
         task = maker.draw(rng, rng.choice([2.0, 6.0, 30.0]))
         if task is None:
             continue
+        several[task.kind] = max(several.get(task.kind, 0), len(task.turns))
         heard = [word for word, start, end, _ in row.words if task.start <= start and end <= task.end]
         assert task.words.split() == heard
-        if task.kind == "copy":
-            assert task.answer.split() == heard
-        elif task.kind == "cloze":
-            context = task.request.split('"')[1].split()
-            place = heard.index(context[0])
-            assert heard[place : place + len(context)] == context
-            assert heard[place + len(context) :][: len(task.answer.split())] == task.answer.split()
-        else:  # the key sentence, words 20 to 24, is in what is heard
-            assert set(heard) >= {f"w{k}" for k in range(20, 25)}
-            choice = next((x for x in task.request.splitlines() if x.startswith(f"{task.answer}. ")), task.answer)
-            assert choice[-1] == "c"
+        for turn in task.turns:
+            if task.kind == "copy":
+                assert turn.answer.split() == heard
+            elif task.kind == "cloze":
+                context = turn.request.split('"')[1].split()
+                place = heard.index(context[0])
+                assert heard[place : place + len(context)] == context
+                assert heard[place + len(context) :][: len(turn.answer.split())] == turn.answer.split()
+            else:  # the key sentence, five words, is in what is heard
+                key = int(turn.request.split()[2].split("?")[0])
+                assert set(heard) >= {f"w{k}" for k in range(5 * key, 5 * key + 5)}
+                letter = next((x for x in turn.request.splitlines() if x.startswith(f"{turn.answer}. ")), turn.answer)
+                assert turn.letter == (letter != turn.answer)
+                assert letter.endswith(f"{key}c")
+    assert several == {"copy": 1, "cloze": 3, "question": 3}
+
+
+def test_evaluation_asks_once():
+    maker = TaskMaker([_row()])
+    tasks = [
+        maker.draw(random.Random(seed), 30.0, kind, turns=1) for kind in ("cloze", "question") for seed in range(9)
+    ]
+    assert all(len(task.turns) == 1 for task in tasks if task)
+
+
+@pytest.mark.parametrize("textual", [False, True])
+def test_every_answer_is_due_one_place_after_what_comes_before_it(tmp_path, textual):
+    """A sequence of two requests, written out: what stands at each place and what is due there."""
+    write_llama(tmp_path)
+    tokenizer = with_audio_token(AutoTokenizer.from_pretrained(tmp_path))
+    llm = AutoModelForCausalLM.from_pretrained(tmp_path)
+
+    class Silent(torch.nn.Module):
+        def hear(self, row, start, end):
+            return torch.zeros(int((end - start) * 25), 24)
+
+    reader = Reader(llm, Prompter(tokenizer), Silent(), 2)
+    turns = (Turn("What is it?", "red"), Turn("A or B?", "B", letter=True))
+    batch = reader.batch([(Task("question", _row(), 0.0, 2.0, "of the bag", turns), 1.0, textual)], random.Random(0))
+    ids = tokenizer(
+        f"Audio:{' of the bag' if textual else '<|audio|>' * 50}\n\nWhat is it?\nAnswer: red<|end|>"
+        "\n\nA or B?\nAnswer:B<|end|>"
+    )["input_ids"]
+    due = [p for p in range(len(ids)) if batch.targets.shape[1] > p and batch.targets[0, p] >= 0]
+    assert [int(batch.targets[0, p]) for p in due] == [ids[p + 1] for p in due]
+    assert tokenizer.decode([ids[p + 1] for p in due]) == " red<|end|>B<|end|>"
+    assert batch.inputs.shape == (1, len(ids) - 1, 24)
+    table = llm.get_input_embeddings().weight
+    heard = torch.tensor([token == tokenizer.convert_tokens_to_ids("<|audio|>") for token in ids[:-1]])
+    assert (batch.inputs[0][heard] == 0).all()
+    known = torch.tensor(ids[:-1])[~heard]
+    torch.testing.assert_close(batch.inputs[0][~heard], table[known].detach())
+
+
+def test_long_sequences_come_early_enough_to_be_learnt():
+    """From two fifths of the steps on, each length is as likely as any other."""
+    long = Row(0, 200.0, [(f"w{k}", 0.5 * k, 0.5 * k + 0.4, k // 5) for k in range(399)], [], ())
+    drawn = {
+        progress: {
+            round(task.end - task.start)
+            for seed in range(60)
+            for task, _, _ in draw_tasks(TaskMaker([long]), ReadConfig(thinned=0), random.Random(seed), progress)
+        }
+        for progress in (0.0, 0.4, 0.9)
+    }
+    assert drawn == {0.0: {4, 8}, 0.4: {4, 8, 16, 32, 64, 96}, 0.9: {4, 8, 16, 32, 64, 96}}
 
 
 def test_thinned_tokens_stay_in_order():
@@ -191,6 +252,7 @@ def test_prompts_are_those_of_the_chat_template(tmp_path):
     frame = prompter.frame("What is said?")
     assert tokenizer.decode(frame.before) == "Audio:"
     assert tokenizer.decode(frame.after) == "\n\nWhat is said?\nAnswer:"
+    assert tokenizer.decode(prompter.again("Who?")) == "\n\nWho?\nAnswer:"
     assert tokenizer.decode(prompter.answer("red")) == " red<|end|>"
     assert tokenizer.decode(prompter.answer("B", blank=False)) == "B<|end|>"
 

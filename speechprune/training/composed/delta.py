@@ -112,7 +112,7 @@ def compose(delta: Path, encoder: str, llm: str, out: Path) -> None:
     tower = build_tower(encoder_folder.path, facts["new_layers"])
     upper = new_upper(tower, facts["unfrozen"], facts["new_layers"], model.get_input_embeddings().weight.shape[1])
     put_back(upper, read_upper(delta), facts)
-    merge_lora(model, _read(delta, "lora/"))
+    merge_lora(model, read_updates(delta))
     extractor = WhisperFeatureExtractor.from_pretrained(encoder_folder.path)
     tokenizer = with_audio_token(tokenizer)
     save_model(assemble(tower, upper, model, tokenizer), tokenizer, extractor, out)
@@ -136,6 +136,11 @@ def read_facts(
 def read_upper(delta: Path) -> dict[str, Tensor]:
     """What a delta does to the upper part."""
     return _read(delta, "upper/")
+
+
+def read_updates(delta: Path) -> dict[str, Tensor]:
+    """A delta's low-rank updates of the LLM; none where it has not learnt to read."""
+    return _read(delta, "lora/")
 
 
 def _read(delta: Path, kind: str) -> dict[str, Tensor]:

@@ -33,14 +33,21 @@ class Prompter:
 
     def frame(self, request: str) -> Frame:
         """Of a request about a recording."""
-        content = [{"type": "audio"}, {"type": "text", "text": request}]
-        conversation = [{"role": "user", "content": content}]
-        text = self._tokenizer.apply_chat_template(
-            conversation, chat_template=CHAT_TEMPLATE, add_generation_prompt=True, tokenize=False
-        )
-        ids = self._tokenizer(text)["input_ids"]
+        ids = self._tokenizer(self._written([{"type": "audio"}, {"type": "text", "text": request}]))["input_ids"]
         place = ids.index(self._audio)
         return Frame(ids[:place], ids[place + 1 :])
+
+    def again(self, request: str) -> list[int]:
+        """Of one more request about the same recording, behind an answer."""
+        return self._tokenizer(self._written(f"\n\n{request}"), add_special_tokens=False)["input_ids"]
+
+    def _written(self, content: str | list[dict]) -> str:
+        return self._tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}],
+            chat_template=CHAT_TEMPLATE,
+            add_generation_prompt=True,
+            tokenize=False,
+        )
 
     def text(self, words: str) -> list[int]:
         """Of words that stand where audio would."""

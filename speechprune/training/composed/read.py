@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,11 +23,17 @@ from speechprune.training.composed.tasks import TEXT_SHARE, Task, TaskMaker, thi
 from speechprune.training.composed.tower import POOL, Upper
 from speechprune.training.optimisation import Checkpoint, quick, save_tensors, schedule, update
 
-_SECONDS = (4.0, 8.0, 16.0, 32.0, 64.0)  # of speech in a sequence; the longer ones come later
+_SECONDS = (4.0, 8.0, 16.0, 32.0, 64.0, 96.0)  # of speech in a sequence; the longer ones come later
+_ALL_LENGTHS = 0.4  # share of the steps after which all are drawn
 _LONGEST = 240.0
 _KEPT = (0.3, 0.8)  # share of a thinned sequence's tokens
 _IGNORED = -100
-_EVALUATED_SECONDS = {"copy": 8.0, "cloze": 8.0, "question": 40.0}
+_EVALUATED = {
+    "copy": ("copy", 8.0),
+    "cloze": ("cloze", 8.0),
+    "far_cloze": ("cloze", 64.0),
+    "question": ("question", 40.0),
+}
 
 
 @dataclass(frozen=True)
@@ -89,8 +95,12 @@ class Reader(nn.Module):
         return Batch(inputs, mask.long(), targets)
 
     def _sequence(self, task: Task, share: float, textual: bool, rng: random.Random) -> tuple[Tensor, Tensor]:
-        frame = self._prompter.frame(task.request)
-        answer = self._prompter.answer(task.answer, blank=not task.letter)
+        frame, behind, due = self._prompter.frame(task.turns[0].request), [], []
+        for number, turn in enumerate(task.turns):
+            asked = self._prompter.again(turn.request) if number else frame.after
+            answer = self._prompter.answer(turn.answer, blank=not turn.letter)
+            behind += [*asked, *answer]
+            due += [_IGNORED] * len(asked) + answer
         embed = self.llm.get_input_embeddings()
         device = embed.weight.device
 
@@ -103,10 +113,9 @@ class Reader(nn.Module):
             middle = self.ears.hear(task.row, task.start, task.end)
             if share < 1:
                 middle = thin(middle, rng, max(1, round(share * len(middle))))
-        before = [*frame.after, *answer[:-1]]
-        inputs = torch.cat([embedded(frame.before), middle, embedded(before)])
+        inputs = torch.cat([embedded(frame.before), middle, embedded(behind[:-1])])
         targets = torch.full((len(inputs),), _IGNORED, device=device)
-        targets[len(inputs) - len(answer) :] = torch.tensor(answer, device=device)
+        targets[len(inputs) - len(due) :] = torch.tensor(due, device=device)
         return inputs, targets
 
     def predict(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -134,7 +143,7 @@ def draw_tasks(
     maker: TaskMaker, config: ReadConfig, rng: random.Random, progress: float
 ) -> list[tuple[Task, float, bool]]:
     """What one step reads: sequences of about one length, as many as ``config.tokens`` allows."""
-    longest = 2 + round(progress * (len(_SECONDS) - 2))
+    longest = 2 + round(progress / _ALL_LENGTHS * (len(_SECONDS) - 2))
     seconds = rng.choice(_SECONDS[:longest])
     share = rng.uniform(*_KEPT) if rng.random() < config.thinned else 1.0
     count = max(1, int(config.tokens / (seconds * FRAME_RATE)))
@@ -181,6 +190,25 @@ def _weights(reader: Reader) -> dict[str, Tensor]:
     return {name: p.data for name, p in reader.named_parameters() if p.requires_grad}
 
 
+@torch.no_grad()
+def go_on(reader: Reader, updates: Mapping[str, Tensor], start: str) -> None:
+    """Begin with the low-rank ``updates`` of the delta ``start``; with fresh ones where it has none.
+
+    Raises:
+        ValueError: they have another rank.
+    """
+    for name, parameter in reader.named_parameters():
+        if "lora_" not in name or not updates:
+            continue
+        found = updates[name.removeprefix("llm.")]
+        if found.shape != parameter.shape:
+            raise ValueError(
+                f"{start}: its updates have rank {min(found.shape)}, the configuration says {min(parameter.shape)}; "
+                "set read.rank to that"
+            )
+        parameter.copy_(found)
+
+
 def load_reader(reader: Reader, path: Path) -> None:
     """Fill in what ``train_reader`` wrote; ValueError where the file holds what belongs to another."""
     wanted, found = _weights(reader), load_file(path)
@@ -205,26 +233,27 @@ def evaluate(reader: Reader, rows: Sequence[Row], count: int, seed: int) -> dict
     """Of ``count`` tasks of each kind over ``rows``, whole: shares of answers' tokens that are most likely when those
     before them are given, and of letters that are right among the four."""
     maker, shares = TaskMaker(rows), {}
-    for kind, textual in ((k, t) for t in (False, True) for k in _EVALUATED_SECONDS):
-        rng, right, letters = random.Random(f"{seed}/{kind}"), [], []
-        for task in Meter(list(_draw(maker, rng, kind, count)), f"dev {kind}", "tasks"):
+    for name, textual in ((name, textual) for textual in (False, True) for name in _EVALUATED):
+        kind, seconds = _EVALUATED[name]
+        rng, right, letters = random.Random(f"{seed}/{name}"), [], []
+        for task in Meter(list(_draw(maker, rng, kind, seconds, count)), f"dev {name}", "tasks"):
             logits, due = reader.predict(reader.batch([(task, 1.0, textual)], rng))
-            if task.letter:
+            if task.turns[0].letter:
                 ids = [reader._prompter.answer(letter, blank=False)[0] for letter in "ABCD"]
                 letters.append(float(ids[int(logits[0, ids].argmax())] == int(due[0])))
             else:
                 right += (logits.argmax(-1) == due)[:-1].float().tolist()
-        name = f"{kind}_of_text" if textual else kind
+        name = f"{name}_of_text" if textual else name
         shares[name] = round(sum(right) / max(1, len(right)), 4)
         if letters:
             shares[f"{name}_letters"] = round(sum(letters) / len(letters), 4)
     return shares
 
 
-def _draw(maker: TaskMaker, rng: random.Random, kind: str, count: int) -> Iterator[Task]:
+def _draw(maker: TaskMaker, rng: random.Random, kind: str, seconds: float, count: int) -> Iterator[Task]:
     drawn = 0
     while drawn < count:
-        task = maker.draw(rng, _EVALUATED_SECONDS[kind], kind)
+        task = maker.draw(rng, seconds, kind, turns=1)
         if task is not None and task.kind == kind:
             drawn += 1
             yield task

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -28,6 +29,7 @@ from speechprune.training.composed.delta import (
     put_back,
     quantise,
     read_facts,
+    read_updates,
     read_upper,
     unpack,
     upper_delta,
@@ -56,7 +58,7 @@ class Composer:
         texts: files to speak besides random words and what the LLM writes; ``.txt``, passages between blank lines.
         voices_file: names of the voices to choose from; None: all of the engine's.
         device: "auto", "cpu", "cuda", ..
-        start: folder of a delta of these parts that alignment goes on from; None: it begins with new layers.
+        start: folder of a delta of these parts that alignment and reading go on from; None: they begin anew.
     """
 
     def __init__(
@@ -163,7 +165,7 @@ class Composer:
         for share in config.points:
             chosen = data[: max(1, round(share * len(data)))]
             hours = sum(len(item.pieces) for item in chosen) / align.FRAME_RATE / 3600
-            steps = max(1, round(config.passes * hours * 3600 / (config.batch * config.crop_seconds)))
+            steps = math.ceil(config.passes * hours * 3600 / (config.batch * config.crop_seconds))
             upper, out = self._new_upper(len(table.mean)), folder / f"{share:g}.safetensors"
             if self._start:
                 self._go_on(self._start, upper, llm, tokenizer)
@@ -212,6 +214,8 @@ class Composer:
         if out.is_file():
             read.load_reader(reader, out)
         else:
+            if self._start:
+                read.go_on(reader, read_updates(self._start), str(self._start))
             read.train_reader(reader, self._rows("train"), self.config.read, seed, out)
         return read.evaluate(reader, self._rows("dev"), self.config.read.dev_tasks, seed)
 
