@@ -24,6 +24,7 @@ TITLES = {
     "pruning": "Pruning's own cost",
     "gpu": GPU,
 }
+FIGURE = "figures/selection"  # beside the page
 FORMATS = {"sweep": format_sweep, "long": format_long, "pruning": format_pruning, "gpu": format_gpu}
 
 
@@ -81,7 +82,8 @@ def format_bench(result: dict) -> str:
 
 
 def page(result: dict, command: str, path: Path) -> str:
-    """docs/performance.md at ``path``, whose section about GPUs stays as it is unless a GPU was measured now."""
+    """docs/performance.md at ``path``, whose section about GPUs stays as it is unless a GPU was measured now; shows
+    the figure ``FIGURE`` beside it where every pruner was timed."""
     about = (
         f"This page was written by `{command}`, which anyone can run; nothing in it is typed. Times are medians with "
         "quartiles; what is compared took turns in one run."
@@ -90,4 +92,6 @@ def page(result: dict, command: str, path: Path) -> str:
     measured = lines.pop("gpu", {"skipped": ""})
     section = gpu_section(path) if "skipped" in measured else format_gpu(measured)
     body = format_bench(result | {"lines": lines})
+    if "selection" in lines.get("pruning", {}):  # which ends the body
+        body += f"\n\n![Time to choose against the length of the recording]({FIGURE}.png)"
     return f"# Performance\n\n{about}\n\n{body}\n\n{marked(section)}\n"

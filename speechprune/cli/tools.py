@@ -112,7 +112,7 @@ def bench(
     import shlex
     import sys
 
-    from speechprune.bench.measure import TITLES, format_bench, page
+    from speechprune.bench.measure import FIGURE, TITLES, format_bench, page
     from speechprune.bench.measure import bench as run
     from speechprune.bench.selection import LENGTHS
     from speechprune.common.files import atomic_write
@@ -125,7 +125,8 @@ def bench(
             from speechprune.report.figures import save
             from speechprune.report.small_multiples import selection_figure
 
-            save(selection_figure(selection, "speechprune"), out.parent / "figures", "selection")
+            figure = out.parent / FIGURE
+            save(selection_figure(selection, "speechprune"), figure.parent, figure.name)
         with atomic_write(out) as file:
             file.write(page(result, shlex.join(["speechprune", *sys.argv[1:]]), out))
 

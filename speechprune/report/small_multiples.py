@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from speechprune.report.figures import GRID, RC
 from speechprune.scoring.leaderboard import Ranked
@@ -69,6 +70,9 @@ def selection_figure(selection: dict, against: str) -> Figure:
     for axes in figure.axes:
         axes.set_xscale("log")
         axes.set_yscale("log")
+        for axis in (axes.xaxis, axes.yaxis):  # numbers as text: RC parses no mathematics
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+            axis.set_minor_formatter(NullFormatter())
     figure.supxlabel("Audio tokens of the recording", fontsize=8)
     figure.supylabel("Time to choose (ms)", fontsize=8)
     return figure

@@ -15,7 +15,7 @@ from helpers.speech_configs import SEVEN_B, TEXT
 from transformers import AutoConfig, Qwen2AudioConfig
 
 from speechprune.bench import pruning
-from speechprune.bench.measure import TITLES, format_bench
+from speechprune.bench.measure import FORMATS, TITLES, format_bench, page
 from speechprune.bench.pages import BEGIN, SKIPPED, gpu_section, put_section
 from speechprune.bench.prefill import Requests, format_prefill, prefill_rows, random_model
 from speechprune.bench.pruning import format_pruning, measure_pruning
@@ -173,6 +173,11 @@ def test_selection_says_why_a_pruner_has_no_time(monkeypatch):
     assert times["divprune"] == "divprune: too long"
     assert times["rap"]["repeats"] == 2
     assert "divprune: too long" in format_selection(result)
+    monkeypatch.setitem(FORMATS, "pruning", lambda measured: format_selection(measured["selection"]))
+    found = {"machine": vars(Machine.here()), "lines": {"pruning": {"selection": result}}}
+    shown = page(found, "c", PAGE)
+    assert "![Time to choose" in shown
+    assert shown.index("figures/selection.png") < shown.index("On a GPU")
 
 
 def refuse(*_):

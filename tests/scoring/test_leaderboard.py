@@ -118,3 +118,7 @@ def test_time_against_length() -> None:
     assert [axes.get_title() for axes in panels] == ["DivPrune", "SpeechPrune"]
     assert panels[0].get_xscale() == panels[0].get_yscale() == "log"
     assert [line.get_xydata().tolist() for line in panels[0].lines][-1] == [[750, 30]]
+    panels[0].figure.canvas.draw()
+    drawn = {label.get_text() for axis in (panels[0].xaxis, panels[0].yaxis) for label in axis.get_ticklabels()}
+    assert {"1,000", "100", "10"} <= drawn
+    assert not any("$" in text for text in drawn)
