@@ -90,7 +90,7 @@ def ask(
         question, choices: 2 to 10 different choices.
         pruner: a name ("speechprune", "rap", "full", ..) or a ``Pruner``.
         rate: share of the model's ordinary input (``window`` tokens) to remove, in [0, 1).
-        query: the text that the pruner compares the audio with: "question" or "question+choices".
+        query: the text that the pruner compares the audio with, one of ``prompts.QUERIES``.
         seed: of pruners that draw at random.
         progress: show on stderr how much of a long recording has been heard: True for a bar, None for a bar in a
             terminal and log lines elsewhere.

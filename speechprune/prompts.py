@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 LETTERS = "ABCDEFGHIJ"
-QUERIES = ("question", "question+choices")
+_MARKS = ".,;:?!\"'()"
+QUERIES = ("question", "question+choices", "content", "content+choices")
 
 
 def letters(n: int) -> str:
@@ -51,13 +52,24 @@ def query_parts(question: str, choices: Sequence[str], query: str) -> list[str]:
     """The real text that pruners compare the audio with, in its parts: the question, then each choice.
 
     Args:
-        query: "question" (the paper's reading), or "question+choices": the choices follow, without their letters.
+        query: "question" (the paper's reading), or "content": its ``content_words``. With "+choices" the choices
+            follow, without their letters.
     Raises:
         ValueError: another ``query``.
     """
     if query not in QUERIES:
         raise ValueError(f"unknown query {query!r}; choose from: {', '.join(QUERIES)}")
-    return [question, *(f" {choice}" for choice in choices)] if query == "question+choices" else [question]
+    asked, _, more = query.partition("+")
+    said = content_words(question) if asked == "content" else question
+    return [said, *(f" {choice}" for choice in choices)] if more else [said]
+
+
+def content_words(question: str) -> str:
+    """``question`` without its function words, by scikit-learn's English list; whole where it has no others."""
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+    words = [word for word in question.split() if word.strip(_MARKS).lower() not in ENGLISH_STOP_WORDS]
+    return " ".join(words) or question
 
 
 def query_text(question: str, choices: Sequence[str], query: str) -> str:

@@ -22,10 +22,14 @@ def test_query_snapshot():
     assert query_text(QUESTION, CHOICES, "question+choices") == (
         "What colour is the bag of Anna? red blue dark green black"
     )
+    assert query_text(QUESTION, CHOICES, "content") == "colour bag Anna?"
+    assert query_text(QUESTION, CHOICES, "content+choices") == "colour bag Anna? red blue dark green black"
+    assert query_text("Who is it, and where?", CHOICES, "content") == "Who is it, and where?"  # nothing else is there
+    assert query_text('(What?) THE "Bag".', CHOICES, "content") == '"Bag".'
 
 
 def test_unknown_query_lists_the_valid_ones():
-    with pytest.raises(ValueError, match=r"unknown query 'all'; choose from: question, question\+choices"):
+    with pytest.raises(ValueError, match=r"unknown query 'all'; choose from: question, question\+choices, content"):
         query_text(QUESTION, CHOICES, "all")
 
 

@@ -48,7 +48,7 @@ class System:
         pruner: the method: a pruner, the oracle, a transcript in place of the audio, or chunks.
         rate: share of the model's ordinary input removed, or None where the pruner has no budget.
         audio: one of ``AUDIO``.
-        query: the text that the pruner compares the audio with: "question" or "question+choices".
+        query: the text that the pruner compares the audio with, one of ``prompts.QUERIES``.
         positions: "reindexed" (tokens are renumbered after pruning) or "original".
         permute: one of ``PERMUTE``.
         mode: one of ``MODES``.
