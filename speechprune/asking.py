@@ -210,9 +210,14 @@ class Recording:
             windows = load_windows(audio, model.window_seconds, model.sampling_rate)
             first = next(windows)  # opens the file, which must be audio
             return cls(soundfile.info(str(audio)).duration, chain([first], windows))
-        samples, rate = np.asarray(audio[0], dtype=np.float32), audio[1]
+        samples, rate = np.asarray(audio[0]), int(audio[1])
         if samples.ndim != 1:
             raise ValueError(f"the samples have shape {samples.shape}; expected (T,), one channel")
+        if samples.dtype.kind != "f":  # as files of sound hold them: a model would hear them far too loud
+            raise ValueError(f"the samples are {samples.dtype}; expected floats in [-1, 1], such as int16 / 32768")
+        if rate != audio[1] or rate < 1:
+            raise ValueError(f"sampling rate {audio[1]!r}; expected a whole number of Hz")
+        samples = samples.astype(np.float32)
         if rate != model.sampling_rate:
             divisor = math.gcd(rate, model.sampling_rate)
             samples = resample_poly(samples, model.sampling_rate // divisor, rate // divisor)

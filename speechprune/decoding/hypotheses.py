@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 from speechprune.common.files import Problem, read_numbered, shown
 from speechprune.common.reading import read_json
 from speechprune.decoding.expected import NAME, cut_questions, read_expected
-from speechprune.decoding.modes import LETTERED, way_of
+from speechprune.decoding.modes import LETTERED, folder_name, way_of
 from speechprune.decoding.rows import hypothesis_files, label, row_problem
 from speechprune.decoding.versions import UNVERIFIED, Left, Question, Verdict
 from speechprune.features.lines import cut_files, cut_rows
@@ -49,6 +50,14 @@ def _key(row: dict) -> tuple:
     return row["system"], -1.0 if rate is None else float(rate), *asked
 
 
+def _elsewhere(folder: Path, folders: Collection[Path], system: str, rate: float | None, way: str) -> Path | None:
+    """The folder that a system's rows belong into, where it is another of ``folders`` beside this one."""
+    name = folder_name(system, rate, way)
+    if folder.name == name or (own := folder.with_name(name)) not in folders:
+        return None
+    return own
+
+
 @dataclass
 class Hypotheses:
     """The rows below a folder, one per (question, system, rate, model, rotation, way to answer).
@@ -80,26 +89,36 @@ def read_hypotheses(
     """Every row of every ``hyp*.jsonl`` below ``folder``.
 
     Of rows with one key, one of the right version supersedes another, one without error one with error; otherwise the
-    first wins.
+    first wins. Rows beside the folder of their system, as in a copy of it that was put aside, are left out.
 
     Args:
         folder: e.g. ``exp/mini/test``.
-        problems: gets one entry per line that is not JSON or not a hypothesis row; such lines are left out.
+        problems: gets one entry per line that is not JSON or not a hypothesis row, and one per folder of rows that are
+            another folder's; both are left out.
         questions: as they are now (``current_questions``), by id. Rows of others are kept as they are; of all, for
             None.
     """
     merged: dict[tuple, tuple[tuple[bool, bool, Verdict], dict]] = {}
-    for path in hypothesis_files(folder):
+    files, strays = hypothesis_files(folder), Counter[tuple[Path, Path]]()
+    folders = {path.parent for path in files}
+    for path in files:
         for number, row in read_numbered(path, problems):
             problem = row_problem(row, f"{path}:{number}")
             if problem is not None:
                 problems.append(problem)
+                continue
+            own = _elsewhere(path.parent, folders, row["system"], row["rate"], way_of(row.get("mode", "")))
+            if own is not None:
+                strays[path.parent, own] += 1
                 continue
             question = (questions or {}).get(row["id"])
             verdict = Verdict.CURRENT if question is None else question.verdict(row)
             rank = verdict is not Verdict.OTHER, row["error"] is None, verdict
             if (key := _key(row)) not in merged or rank > merged[key][0]:
                 merged[key] = rank, row
+    for (stray, own), count in strays.items():
+        named = f"{count} of the system whose rows are in {own.name}; left out"
+        problems.append(Problem(str(stray), "rows", named, f"a copy outside of {own.parent}"))
     found = Hypotheses([])
     for key in sorted(merged):
         (good, _, verdict), row = merged[key]
@@ -154,10 +173,11 @@ class SystemFacts:
 def read_systems(folder: str | Path) -> list[SystemFacts]:
     """The systems that have rows below ``folder``, told by the ``config.json`` that decode writes beside them.
 
-    A system without a readable one is left out.
+    A system without a readable one is left out, and so is one in a folder whose rows ``read_hypotheses`` leaves out.
     """
     found = []
-    for parent in sorted({path.parent for path in hypothesis_files(folder)}):
+    folders = {path.parent for path in hypothesis_files(folder)}
+    for parent in sorted(folders):
         try:
             config = read_json(parent / "config.json")
         except (OSError, ValueError):
@@ -165,7 +185,9 @@ def read_systems(folder: str | Path) -> list[SystemFacts]:
         name, rate, audio, title = (config.get(key) for key in ("name", "rate", "audio", "title"))
         good = isinstance(name, str) and isinstance(audio, str) and not isinstance(rate, bool)
         if good and isinstance(rate, int | float | None) and isinstance(title, str | None):
-            found.append(SystemFacts(name, rate, audio, title, way_of(str(config.get("mode")))))
+            way = way_of(str(config.get("mode")))
+            if _elsewhere(parent, folders, name, rate, way) is None:
+                found.append(SystemFacts(name, rate, audio, title, way))
     return found
 
 

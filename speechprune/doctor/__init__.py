@@ -41,7 +41,12 @@ def examine(chosen: Chosen, config: Path | None, folder: Path, ask: Callable[[],
         ValueError, FileNotFoundError: a configuration that cannot be read, or an unknown device or dtype.
     """
     about = known(chosen.model)
-    found = [*processors(), *model_found(chosen.model), *fits(about, chosen, config), attention(chosen.attention)]
+    found = [
+        *processors(),
+        *model_found(chosen.model, about),
+        *fits(about, chosen, config),
+        attention(chosen.attention),
+    ]
     found += [*disk(about, is_hub_name(chosen.model), folder), *corpora_found(folder), slurm(), *extras(chosen)]
     if ask is not None:
         missing = any(finding.status == "missing" for finding in found)

@@ -12,9 +12,12 @@ from speechprune.common.reading import read_json
 from speechprune.costs.count import prefill_flop, pruner_flop
 from speechprune.costs.outline import Outline, outline
 from speechprune.data.cuts import read_cuts
+from speechprune.decoding.cascade import Cascade
+from speechprune.decoding.chunks import Chunks
 from speechprune.decoding.systems import System, load_config
 from speechprune.doctor.findings import size
 from speechprune.pruners import Pruner
+from speechprune.pruners.speechprune import SpeechPrune
 from speechprune.scoring.published import Size, published
 
 # FLOP a second of the only published measurement: Table I's 779 ms for 857 tokens of Qwen2-Audio-7B, without lm_head on
@@ -49,9 +52,9 @@ def forecast(model: str, config: Path, corpus: str, name: str, data: Path, speed
         speed: FLOP a second; source: where that number comes from.
     Returns:
         {model, set, counted: where the size comes from, recordings, questions, hours_of_audio, systems: fields of
-        ``Row``, prefill_tokens, windows, encoder_flop, flop, speed, source, hours, dump_bytes, as_published}. Every
-        question is counted by itself: those that read the same audio share it, so that less is done. 1 FLOP is a
-        multiplication or an addition, as in docs/costs.md.
+        ``Row``, prefill_tokens, windows, encoder_flop, flop, speed, source, hours, dump_bytes, as_published,
+        not_counted: systems whose transcripts are not}. Every question is counted by itself: those that read the same
+        audio share it, so that less is done. 1 FLOP is a multiplication or an addition, as in docs/costs.md.
     Raises:
         ValueError: a model that cannot be counted, or a set of which nothing is known.
         FileNotFoundError: no configuration, or no model.
@@ -79,6 +82,7 @@ def forecast(model: str, config: Path, corpus: str, name: str, data: Path, speed
         "hours": flop / speed / 3600,
         "dump_bytes": found.recordings * about.dump_bytes(found.seconds),
         "as_published": about.as_published,
+        "not_counted": [system.name for system in systems if isinstance(system.pruner, Cascade)],
     }
 
 
@@ -98,12 +102,32 @@ def _size(corpus: str, name: str, data: Path) -> tuple[str, Size]:
 def _row(system: System, about: Outline, found: Size, total: int) -> Row:
     window = about.encoder.tokens
     keep = window if system.rate is None else max(1, round(window * (1 - system.rate)))
-    left = system.pruner.left(total, keep, window) if isinstance(system.pruner, Pruner) else keep
-    tokens = 0 if system.audio == "none" else min(total, left)
+    tokens = _read(system, total, keep, window)
     asked = found.questions * (4 if system.permute == "cyclic" else 1)  # of four choices, a rotation each
-    pruner = sum(pruner_flop(about.decoder, total, window, keep)) if system.name == "speechprune" else 0
-    flop = asked * (sum(prefill_flop(about.decoder, tokens + TEXT_TOKENS)) + pruner)
+    flop = asked * (sum(prefill_flop(about.decoder, tokens + TEXT_TOKENS)) + _choosing(system, about, total, keep))
     return Row(system.name, system.rate, tokens, asked * (tokens + TEXT_TOKENS), flop)
+
+
+def _read(system: System, total: int, keep: int, window: int) -> int:
+    """Audio tokens in a prompt; the few tokens of text between chunks are left out."""
+    method = system.pruner
+    if system.audio == "none" or isinstance(method, Cascade):
+        return 0
+    if isinstance(method, Chunks):
+        return total
+    return min(total, method.left(total, keep, window) if isinstance(method, Pruner) else keep)
+
+
+def _choosing(system: System, about: Outline, total: int, keep: int) -> int:
+    """FLOP that the choice of a question's tokens adds: SpeechPrune's own, and first passes of the LLM's layers."""
+    method, shape, window = system.pruner, about.decoder, about.encoder.tokens
+    if not isinstance(method, Pruner):
+        return 0
+    flop = sum(pruner_flop(shape, total, window, keep)) if isinstance(method, SpeechPrune) else 0
+    for layers, tokens in method.first_passes(total, keep, window):
+        decoder, attention, _ = prefill_flop(shape, tokens + TEXT_TOKENS)
+        flop += layers * (decoder + attention) // shape.layers
+    return flop
 
 
 def measured_speed(file: Path) -> tuple[float, str]:
@@ -146,4 +170,6 @@ def format_forecast(found: dict) -> str:
         f"About {found['hours']:,.2f} h at {found['speed'] / 1e12:,.1f} TFLOP/s ({found['source']}); "
         f"{size(found['dump_bytes'])} of disk for stage 2.",
     ]
+    if found["not_counted"]:
+        lines.append(f"Not counted: the transcripts that {', '.join(found['not_counted'])} read in place of audio.")
     return "\n\n".join(lines)

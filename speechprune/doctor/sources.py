@@ -12,21 +12,29 @@ from speechprune.costs.outline import REFERENCES, Outline, outline, reference
 from speechprune.costs.published_configs import PARTS
 from speechprune.data.corpora import corpora
 from speechprune.doctor.findings import Finding, within
+from speechprune.models import SpeechLLM
+from speechprune.models.families import family_of
 from speechprune.models.folder import ModelFolder
 from speechprune.models.hub import is_path
+from speechprune.models.loading import check_stored
 
 SECONDS = 10.0  # that a hub is given to answer
 PAGE = "https://huggingface.co"
 _WEIGHTS = ["config.json", "*.safetensors", "model.safetensors.index.json"]
 
 
-def model_found(model: str) -> list[Finding]:
-    """The model, and each that its config.json names: whether it is here, or the hub gives it."""
+def model_found(model: str, about: Outline | str) -> list[Finding]:
+    """The model, and each that its config.json names: whether it is here, or the hub gives it, and is served.
+
+    Args:
+        about: as ``known`` has it.
+    """
     if model == "mini":
         return [Finding("model", "ok", "mini: ships with this package")]
     if not is_hub_name(model):
-        return _folder(model)
-    return [_hub(name) for name in (model, *PARTS.get(model, ()))]
+        return _folder(model, about)
+    found = [_hub(name) for name in (model, *PARTS.get(model, ()))]
+    return [*found, *_refused(model)] if found[0].status == "ok" else found
 
 
 def is_hub_name(model: str) -> bool:
@@ -42,16 +50,41 @@ def known(model: str) -> Outline | str:
         return str(error)
 
 
-def _folder(model: str) -> list[Finding]:
-    """A model folder of the user's."""
+def _folder(model: str, about: Outline | str) -> list[Finding]:
+    """A model folder of the user's: all that ``SpeechLLM.from_pretrained`` refuses before it reads weights."""
     try:
         folder = ModelFolder.open(model)
+        family = family_of(SpeechLLM, folder)
+        folder.require(family.needs(folder))
+        parts = [reference(folder, key) for key in REFERENCES if folder.config.get(key)]
+        if not parts:
+            folder.auto_config()
+            if isinstance(about, Outline):
+                check_stored(folder, about.parameters)
     except (OSError, ValueError) as error:
         return [Finding("model", "missing", str(error), "copy the whole folder, or give another")]
-    found = [Finding("model", "ok", f"{model}: a folder here, {folder.model_type}")]
-    for key in (key for key in REFERENCES if folder.config.get(key)):
-        found += model_found(reference(folder, key))
-    return found
+    found = Finding("model", "ok", f"{model}: a folder here, {folder.model_type}")
+    return [found, *(_hub(part) if is_hub_name(part) else _part(part) for part in parts)]
+
+
+def _part(name: str) -> Finding:
+    """A folder that another names."""
+    try:
+        folder = ModelFolder.open(name)
+    except (OSError, ValueError) as error:
+        return Finding("model", "missing", str(error), "copy the whole folder, or name another in config.json")
+    return Finding("model", "ok", f"{name}: a folder here, {folder.model_type}")
+
+
+def _refused(name: str) -> list[Finding]:
+    """Why a model of the hub's is not served; nothing where it is, or where its config.json cannot be had."""
+    try:
+        family_of(SpeechLLM, within(SECONDS, lambda: ModelFolder.open(name, weights=False)))
+    except OSError:
+        return []
+    except ValueError as error:
+        return [Finding("model", "missing", str(error), "docs/models.md has the families that are served")]
+    return []
 
 
 def _hub(name: str) -> Finding:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
+import torch
 from lmms_eval.api.model import lmms
 from torch import Tensor
 
@@ -83,11 +84,20 @@ class PrunedSpeechLLM(lmms):
             try:
                 read[row] = self._read(*request.args)
             except (ValueError, OSError) as error:
-                log.warning("%s, document %s: %s", request.args[4], request.args[3], explain(error))
-        if read:
-            tokens, prompts = zip(*read.values(), strict=True)
-            found = self._llm.generate(tokens, prompts, int(options.get("max_new_tokens", REPLY_TOKENS)))
-            for row, reply in zip(read, found, strict=True):
+                _warn(request, error)
+        parts = [list(read)] if read else []
+        while parts:  # one that fails is halved until the bad row stands alone
+            part = parts.pop(0)
+            tokens, prompts = zip(*(read[row] for row in part), strict=True)
+            try:
+                found = self._llm.generate(tokens, prompts, int(options.get("max_new_tokens") or REPLY_TOKENS))
+            except (ValueError, torch.OutOfMemoryError) as error:
+                half = len(part) // 2
+                parts[:0] = [part[:half], part[half:]] if half else []
+                if not half:
+                    _warn(requests[part[0]], error)
+                continue
+            for row, reply in zip(part, found, strict=True):
                 replies[row] = _cut(reply, options.get("until"))
         return replies
 
@@ -117,6 +127,10 @@ class PrunedSpeechLLM(lmms):
         raise NotImplementedError(
             "speechprune in lmms-eval answers in one turn; choose a task of output_type generate_until"
         )
+
+
+def _warn(request: Any, error: Exception) -> None:
+    log.warning("%s, document %s: %s", request.args[4], request.args[3], explain(error))
 
 
 def _cut(reply: str, until: str | list[str] | None) -> str:

@@ -40,11 +40,11 @@ def write_tasks(cuts: str | Path, out: str | Path, problems: list[Problem]) -> l
     Args:
         cuts: a prepared set: a file of cuts, or its folder.
         out: for ``lmms-eval --include_path``; made.
-        problems: gets one entry for each cut or line that was left out, and says why.
+        problems: gets one entry for each cut, question or line that was left out, and says why.
     Returns:
         the names of the tasks.
     Raises:
-        FileNotFoundError: no cuts there. ValueError: no question in them.
+        FileNotFoundError: no cuts there. ValueError: no question with choices in them.
     """
     cuts, out = Path(cuts), Path(out).resolve()
     folder = cuts if cuts.is_dir() else cuts.parent
@@ -58,17 +58,16 @@ def write_tasks(cuts: str | Path, out: str | Path, problems: list[Problem]) -> l
             problems.append(Problem(cut.id, "recording.sources", f"{len(cut.recording.sources)} of them", "one file"))
             continue
         name = f"{(cut.custom or {}).get('corpus') or 'speechprune'}_{folder.resolve().name}"
-        rows.setdefault(name, []).extend(
-            {
-                "id": question["id"],
-                "recording": str(Path(source.source).resolve()),
-                **{key: question[key] for key in ("question", "choices", "answer")},
-            }
-            for question in (cut.custom or {}).get("questions", [])
-        )
-    rows = {name: found for name, found in rows.items() if found}
+        for question in cut.custom["questions"]:
+            if not question.get("choices"):
+                limit = "choices, among which a reply is looked for; decode --mode open asks it"
+                problems.append(Problem(question["id"], "choices", "none", limit))
+                continue
+            row = {key: question[key] for key in ("question", "choices", "answer")}
+            path = str(Path(source.source).resolve())
+            rows.setdefault(name, []).append({"id": question["id"], "recording": path, **row})
     if not rows:
-        raise ValueError(f"{cuts}: no question in any cut; lmms-eval would have nothing to ask")
+        raise ValueError(f"{cuts}: no question with choices in any cut; lmms-eval would have nothing to ask")
     for name, found in rows.items():
         questions = out / f"{name}.jsonl"
         with atomic_write(questions, "wb") as file:

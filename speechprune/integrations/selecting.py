@@ -21,8 +21,8 @@ def budget(llm: SpeechLLM, rate: float | None, keep: int | None) -> int:
     """Tokens to keep: as many as are said, or as ``rate`` leaves of one window. ValueError for both, or none at all."""
     if rate is not None and keep is not None:
         raise ValueError(f"rate={rate} and keep={keep}; give one of them")
-    if keep is not None and keep < 1:
-        raise ValueError(f"keep={keep}; keep one audio token or more")
+    if keep is not None and (type(keep) is not int or keep < 1):
+        raise ValueError(f"keep={keep!r}; keep a whole number of audio tokens, one or more")
     return llm.budget(RATE if rate is None else rate) if keep is None else keep
 
 

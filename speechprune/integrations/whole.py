@@ -34,7 +34,8 @@ def inputs(
         ids and attention mask (B, W) int64, padded on the left, and features, by the names of the stock forward, on
         the CPU.
     Raises:
-        ValueError: a family that cannot be pruned, lists of different lengths, a text without one placeholder.
+        ValueError: a family that cannot be pruned, lists of different lengths, a text without one placeholder; samples
+            that are no finite floats, or none.
         AudioError: audio that cannot be read.
     """
     llm = SpeechLLM.around(model, processor)
@@ -42,13 +43,16 @@ def inputs(
         raise ValueError(f"{llm.name}: audio has no tokens of its own in its prompt")
     recordings: list[Audio] = list(audio) if isinstance(audio, list) else [audio]
     texts = [text] * len(recordings) if isinstance(text, str) else list(text)
-    if len(texts) != len(recordings):
-        raise ValueError(f"{len(texts)} texts for {len(recordings)} recordings; give one for each")
-    windows = [list(_opened(recording, llm).windows) for recording in recordings]
-    counts, features = llm.features([window for row in windows for window in row])
+    if len(texts) != len(recordings) or not recordings:
+        raise ValueError(f"{len(texts)} texts for {len(recordings)} recordings; give one for each, and one at least")
+    windows = [list(llm.checked(_opened(recording, llm).windows)) for recording in recordings]
+    given = [window for row in windows for window in row]
+    counts, features = llm.features(given) if given else ([], {})
     ids, rest = [], iter(counts)
-    for prompt, row in zip(map(llm.around_audio, texts), windows, strict=True):
+    for number, (prompt, row) in enumerate(zip(map(llm.around_audio, texts), windows, strict=True)):
         tokens = sum(next(rest) for _ in row)
+        if not tokens:
+            raise ValueError(f"recording {number} is shorter than one audio token; give a longer one, or leave it out")
         ids.append(torch.tensor([*prompt.before, *[llm.audio_id] * tokens, *prompt.after]))
     masks = [torch.ones_like(row) for row in ids]
     pad = processor.tokenizer.pad_token_id or 0

@@ -30,7 +30,7 @@ class DecoderLLM(ReadingLLM):
     def encode_parts(
         self, windows: Iterable[np.ndarray], signals: dict[str, list[Tensor]] | None = None
     ) -> Iterator[Tensor]:
-        checked = self._checked(windows)
+        checked = self.checked(windows)
         first, states = 0, 0
         while batch := list(islice(checked, WINDOWS_PER_FORWARD)):
             with torch.inference_mode():
@@ -60,7 +60,7 @@ class DecoderLLM(ReadingLLM):
         """``_encode``, and {signal: (N,) float32} of ``signals``."""
         return self._encode(windows, first), {}
 
-    def _checked(self, windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    def checked(self, windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """The windows that hold samples. The feature extractor would cut longer ones, and pad gaps into the time."""
         size = round(self.window_seconds * self.sampling_rate)
         short = None

@@ -101,10 +101,14 @@ def _check_sizes(model_class: type[PreTrainedModel], folder: ModelFolder, config
 
     A few tensors that are missing are left to the loader, which names them.
     """
-    sizes = folder.weight_sizes()
-    check_layers(config, len(sizes))
-    needed, stored = sum(weight.numel() for weight in on_meta(model_class, config).parameters()), sum(sizes)
-    packed = _PACKED if getattr(config, "quantization_config", None) else 1
+    check_layers(config, len(folder.weight_sizes()))
+    check_stored(folder, sum(weight.numel() for weight in on_meta(model_class, config).parameters()))
+
+
+def check_stored(folder: ModelFolder, needed: int) -> None:
+    """ValueError where a folder's files hold far fewer than the ``needed`` weights that its configuration describes."""
+    stored = sum(folder.weight_sizes())
+    packed = _PACKED if folder.config.get("quantization_config") else 1
     if needed > 2 * packed * stored:
         raise ValueError(
             f"{folder.name}: config.json describes a model of {needed:,} weights, the files in {folder.path} hold "

@@ -141,6 +141,8 @@ class ReadingLLM(SpeechLLM):
         sizes = {len(rows) for rows in (audio, prompts, positions, total) if rows is not None}
         if sizes == {0} or len(sizes) != 1:
             raise ValueError(f"{len(audio)} audio rows for {len(prompts)} prompts; every list holds one entry a row")
+        if room >= self.max_positions:
+            raise ValueError(f"{room} new tokens, but {self.name} reads {self.max_positions} at most; ask for fewer")
         rows, limit = [], self.max_positions - room
         for row, (tokens, prompt) in enumerate(zip(audio, prompts, strict=True)):
             index, count = (None, None) if positions is None or total is None else (positions[row], total[row])

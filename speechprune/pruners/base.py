@@ -172,6 +172,8 @@ class Chain(Pruner):
         return Chain((*before, *(last.pruner >> after).steps))
 
     def left(self, total: int, keep: int, window: int) -> int:
+        for step in self.steps[:-1]:
+            total = step.pruner.left(total, max(step.tokens(window), keep), window)
         return self.steps[-1].pruner.left(total, keep, window)
 
     def select(self, inputs: PruneInputs, keep: int) -> Tensor:

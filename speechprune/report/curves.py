@@ -133,10 +133,10 @@ def draw_curves(score_json: str | Path, out_dir: str | Path) -> list[Path]:
     """
     document, out_dir = read_scores(Path(score_json)), Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
-    written = save(cost_figure(document), out_dir, "accuracy_cost")
-    if document.get("by_position") or document.get("by_duration"):
-        written += save(position_figure(document), out_dir, "accuracy_position")
-    return written
+    return [
+        *save(cost_figure(document), out_dir, "accuracy_cost"),
+        *save(position_figure(document), out_dir, "accuracy_position"),
+    ]
 
 
 def _with_tokens(document: dict) -> list[dict]:

@@ -234,9 +234,14 @@ def evidence_recall_figure(document: dict) -> Figure | None:
 
 
 def save(figure: Figure | None, out_dir: Path, name: str) -> list[Path]:
-    """Write ``name``.png and .pdf by rename, nothing (the log says what is needed) for None; returns the files."""
+    """Write ``name``.png and .pdf by rename; returns the files.
+
+    For None the log says what is needed, and those of an earlier run, which the page would show, are removed.
+    """
     if figure is None:
         log.info("%s: nothing to draw: it needs %s", name, NEEDS[name])
+        for form in ("png", "pdf"):
+            (out_dir / f"{name}.{form}").unlink(missing_ok=True)
         return []
     written = []
     for form, options in (("png", {"dpi": 200}), ("pdf", {"metadata": {"CreationDate": None}})):

@@ -43,7 +43,7 @@ class Experiment:
         if not found.rows:
             first = f" ({len(self.problems)} unusable lines, the first: {self.problems[0]})" if self.problems else ""
             raise ValueError(f"{folder}: no hypotheses in any hyp*.jsonl below it{first}; run stage 3 (decode) first")
-        self.name, self.corpus = _one_set(folder, found.rows), _one_corpus(folder, found.rows)
+        self.name, self.corpus = one_set(folder, found.rows), one_corpus(folder, found.rows)
         self.unusable_lines, self.command, self.found = len(self.problems), command, found
         self.problems += [*found.problems(folder), *_changed_questions(found.rows)]
         self.cuts, self.expected = cuts, set[str]()
@@ -150,7 +150,7 @@ def _changed_questions(rows: list[dict]) -> Iterator[Problem]:
             yield Problem(shown(question), "version", named, "one version in all systems (decode again)")
 
 
-def _one_set(folder: Path, rows: list[dict]) -> str:
+def one_set(folder: Path, rows: list[dict]) -> str:
     """Name of the one set below ``folder``; ValueError where the rows mix sets or models."""
     models = sorted({row["model"] for row in rows})
     if len(models) > 1:
@@ -162,7 +162,7 @@ def _one_set(folder: Path, rows: list[dict]) -> str:
     return sets[0].resolve().name
 
 
-def _one_corpus(folder: Path, rows: list[dict]) -> str | None:
+def one_corpus(folder: Path, rows: list[dict]) -> str | None:
     """The corpus that the rows are about, None where none of them says; ValueError where they name several."""
     corpora = sorted({row["corpus"] for row in rows if row.get("corpus") is not None})
     if len(corpora) > 1:

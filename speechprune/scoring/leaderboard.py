@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from speechprune.common.files import Problem
 from speechprune.common.markdown import code_block
-from speechprune.decoding.hypotheses import read_hypotheses, replaced_audio
+from speechprune.decoding.hypotheses import current_questions, read_hypotheses, replaced_audio
 from speechprune.decoding.modes import CLOZE, LETTERED, by_way
 from speechprune.decoding.rows import label
 from speechprune.scoring.blocks import Notes, Table, as_markdown
 from speechprune.scoring.cells import dash, p_value, percent, percent_range, rate_text
 from speechprune.scoring.cloze import Metric, check_wanted, measured_ways
 from speechprune.scoring.comparison import SystemScore, score
+from speechprune.scoring.experiment import one_corpus, one_set
 from speechprune.scoring.stats import holm, mcnemar_exact
 from speechprune.scoring.tally import by_system, mean, question_scores
 from speechprune.scoring.titles import read_titles, title, way_title
+
+log = logging.getLogger(__name__)
 
 Scores = dict[tuple[str, float | None], dict[str, float]]  # {(system, rate): {question: score}}
 
@@ -59,14 +63,20 @@ def rank(
     Args:
         exp: exp/<model>/<set>.
         against: the system that all others of its rate are tested against.
-        problems: gets an entry for every line that is no row.
+        problems: gets an entry for every line that is no row, and one for rows of other versions of their questions.
         way: to answer, of ``modes.WAYS``; needed where there are rows of several, which are never ranked together.
         metric: of ``cloze.METRICS``, for rows of mode cloze; by default as ``cloze.choose_metric``.
     Raises:
-        ValueError: no rows, none of ``against``, rows of several ways, or a metric that cannot be had.
+        ValueError: no rows, none of ``against``, rows of several models, sets, corpora or ways, or a metric that cannot
+            be had.
     """
-    found = read_hypotheses(exp, problems)
+    found = read_hypotheses(exp, problems, current_questions(exp))
     problems += found.problems(exp)
+    for doubt in found.doubts(exp):
+        log.warning("%s", doubt)
+    if found.rows:
+        one_set(Path(exp), found.rows)
+        one_corpus(Path(exp), found.rows)
     rows, by, answered_by = _one_way(exp, found.rows, way, metric)
     groups = by_system(rows)
     if not any(name == against for name, _ in groups):

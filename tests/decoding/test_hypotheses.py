@@ -12,7 +12,7 @@ import pytest
 from helpers.hypotheses import error_row, row, write_rows
 
 from speechprune.common.files import Problem
-from speechprune.decoding.hypotheses import pack_tokens, read_hypotheses, unpack_tokens
+from speechprune.decoding.hypotheses import pack_tokens, read_hypotheses, replaced_audio, unpack_tokens
 
 
 @pytest.mark.parametrize("total", [1, 7, 8, 9, 2250])
@@ -56,6 +56,23 @@ def test_a_row_without_error_supersedes_one_with_error_and_else_the_first_wins(t
         ("rap", 0.4, "test-0001-q0", "B"),
         ("rap", 0.4, "test-0002-q0", "C"),
     ]
+
+
+@pytest.mark.parametrize("aside", ["old_rap_0.4", "rap_0.4.bak"])
+def test_a_folder_put_aside_answers_for_nobody(tmp_path, aside):
+    """Not even where the new rows have an error, or its name comes first."""
+    write_rows(tmp_path, [row(0, "rap", 0.4, "A"), row(1, "rap", 0.4, "A")])
+    (tmp_path / "rap_0.4").rename(tmp_path / aside)
+    (tmp_path / aside / "config.json").write_text(json.dumps({"name": "rap", "rate": 0.4, "audio": "silence"}))
+    rows = read_hypotheses(tmp_path, problems := []).rows
+    assert ([r["prediction"] for r in rows], problems) == (["A", "A"], [])  # alone it is the system's
+    assert replaced_audio(tmp_path) == {"rap_0.4": "silence"}
+    write_rows(tmp_path, [row(0, "rap", 0.4, "B"), error_row(1, "rap", 0.4), row(0, "full")])
+    rows = read_hypotheses(tmp_path, problems).rows
+    assert [(r["system"], r["prediction"]) for r in rows] == [("full", "A"), ("rap", "B"), ("rap", None)]
+    (problem,) = map(str, problems)
+    assert aside in problem and "rows: 2 of the system whose rows are in rap_0.4; left out" in problem
+    assert replaced_audio(tmp_path) == {}
 
 
 def test_hypotheses_are_found_at_any_depth_and_other_files_are_not_read(tmp_path):

@@ -23,6 +23,7 @@ from speechprune.decoding.hypotheses import read_hypotheses
 from speechprune.decoding.progress import count_rows
 from speechprune.decoding.versions import UNVERIFIED, Question, Verdict, version_of
 from speechprune.report.page.write import write_page
+from speechprune.scoring.leaderboard import rank
 from speechprune.scoring.stage import write_results
 
 SYSTEMS = [
@@ -99,6 +100,18 @@ def test_everybody_says_the_same_number(stage, model, caplog):
     write_results(stage / "exp", "score", cuts=stage / "cuts.jsonl")
     assert "another version" not in caplog.text
     assert run(dump, stage / "exp", config(stage), model)[0].problems == []
+
+
+def test_a_ranking_is_of_the_questions_as_they_are_now(stage, model):
+    dump = make_dump(stage, edited(stage), model)
+    problems = []
+    assert {entry.n for entry in rank(stage / "exp", "rap", problems)} == {5}
+    assert said(str(*problems)) == "7"
+    run(dump, stage / "exp", config(stage), model)
+    ranked = rank(stage / "exp", "rap", problems := [])
+    scores = {(one.system, one.rate): one.accuracy for one in write_results(stage / "exp", "score")}
+    assert problems == []
+    assert {(entry.system, entry.rate): entry.accuracy for entry in ranked} == scores
 
 
 def test_scores_are_of_the_cuts_that_are_given(stage, caplog):

@@ -46,12 +46,15 @@ def here(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def seven_b(tmp_path) -> Path:
-    """The sizes of Qwen2-Audio-7B, with a file of weights that nobody reads."""
+def seven_b(tmp_path, monkeypatch) -> Path:
+    """The sizes of Qwen2-Audio-7B, with files that nobody reads."""
     folder = tmp_path / "seven_b"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(SEVEN_B))
     (folder / "model.safetensors").write_bytes(b"")
+    for name in ("tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"):
+        (folder / name).write_text("{}")
+    monkeypatch.setattr("speechprune.models.folder.ModelFolder.weight_sizes", lambda _folder: [8_397_094_912])
     return folder
 
 
@@ -151,9 +154,44 @@ def test_licence_gates(monkeypatch, raised, status, words):
             raise raised.__new__(raised)  # the hub's client makes them of a response
 
     monkeypatch.setattr("huggingface_hub.HfApi.auth_check", check)
-    (found,) = sources.model_found(QWEN)
+    (found,) = sources.model_found(QWEN, "unknown")
     assert found.status == status
     assert words in found.found + found.do
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"text_config": None}, "config.json lacks sizes or is another model's"),
+        ({"text_config": "x"}, "cannot load config.json"),
+        ({"dtype": "float99"}, "cannot load config.json"),
+        ({"model_type": "llama"}, "unknown model_type 'llama'; families: "),
+        ({"model_type": "moshi"}, "moshi models cannot be pruned: "),
+        ({}, "lacks what qwen2_audio models need: a tokenizer ("),
+    ],
+)
+def test_a_folder_that_will_not_load_is_missing(tmp_path, change, words):
+    """No weights are needed to know it, and the sizes that fill the gaps of a config.json say nothing."""
+    folder = Path(make_tiny_qwen2_audio(tmp_path / "tiny"))
+    assert doctor("--model", folder)[0] == 0
+    config = json.loads((folder / "config.json").read_text()) | change
+    (folder / "config.json").write_text(json.dumps(config))
+    if not change:
+        (folder / "tokenizer.json").unlink()
+    code, found = doctor("--model", folder)
+    assert (code, found["model"]["status"]) == (1, "missing")
+    assert words in found["model"]["found"]
+
+
+def test_a_model_of_the_hub_that_is_not_served(monkeypatch, tmp_path):
+    info = SimpleNamespace(card_data=None, gated=False)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_args, **_options: info)
+    monkeypatch.setattr("huggingface_hub.HfApi.auth_check", lambda *_args: None)
+    monkeypatch.setattr("speechprune.models.folder.fetch_snapshot", lambda *_args: tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    code, found = doctor("--model", "someone/llama")
+    assert (code, found["model"]["status"]) == (1, "missing")
+    assert "someone/llama: unknown model_type 'llama'" in found["model"]["found"]
 
 
 def test_a_hub_that_never_answers_is_not_waited_for():
@@ -164,7 +202,9 @@ def test_a_hub_that_never_answers_is_not_waited_for():
 
 
 def test_the_parts_of_a_model_are_looked_for_too():
-    assert [finding.found.split(":")[0] for finding in sources.model_found("WillHeld/DiVA-llama-3-v0-8b")] == [
+    assert [
+        finding.found.split(":")[0] for finding in sources.model_found("WillHeld/DiVA-llama-3-v0-8b", "unknown")
+    ] == [
         "WillHeld/DiVA-llama-3-v0-8b",
         "openai/whisper-large-v3",
         "meta-llama/Meta-Llama-3-8B-Instruct",

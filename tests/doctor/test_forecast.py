@@ -71,6 +71,40 @@ def test_a_prepared_set_and_a_measured_speed(model, tmp_path, monkeypatch):
     assert found["source"] == "measured on Fake GPU, gpu.json"
 
 
+def test_what_is_read_and_done_goes_by_the_method(model, tmp_path, monkeypatch):
+    """Not by the system's name, nor by its having a rate."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "decode.yaml").write_text(
+        """
+        rates: [0.4]
+        systems:
+          - full
+          - chunks
+          - speechprune
+          - {name: ours, method: speechprune}
+          - {name: speechprune_like, method: rap}
+          - {method: fastv, layers: 3}
+          - {method: transcript, source: reference}
+          - {name: halves, method: chain, steps: [{method: rap, budget: 1500}, {method: full}]}
+        """
+    )
+    words = ("spiral", "test", "--model", model, "--config", "decode.yaml")
+    found = json.loads(call(*words, "--json"))
+    rows = {row["system"]: row for row in found["systems"]}
+    assert {name: row["tokens"] for name, row in rows.items()} == {
+        **{"full": 2198, "chunks": 2198, "transcript_reference": 0, "halves": 1500},
+        **dict.fromkeys(("speechprune", "ours", "speechprune_like", "fastv"), 450),
+    }
+    assert rows["chunks"]["flop"] == rows["full"]["flop"]
+    assert rows["ours"]["flop"] == rows["speechprune"]["flop"] > rows["speechprune_like"]["flop"]
+    config = qwen2_audio_7b()
+    whole = true_costs(config, 2198, 107)
+    first = 3 * (whole.decoder_flop + whole.attention_flop) // config.text_config.num_hidden_layers
+    assert rows["fastv"]["flop"] == 1012 * (true_costs(config, 450, 107).prefill_flop + first)
+    assert found["not_counted"] == ["transcript_reference"]
+    assert "Not counted: the transcripts that transcript_reference read" in call(*words)
+
+
 def test_what_cannot_be_planned_is_one_line(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "gpu.json").write_text("{}")

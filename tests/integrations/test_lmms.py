@@ -6,6 +6,7 @@ import importlib
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -73,8 +74,20 @@ def test_nothing_to_ask(folder, tmp_path):
     (cut,) = make_recordings(tmp_path, (1.0,))
     cut.custom["questions"] = []
     write_cuts(tmp_path / "cuts.jsonl", [cut])
-    with pytest.raises(ValueError, match=r"cuts\.jsonl: no question in any cut"):
+    with pytest.raises(ValueError, match=r"cuts\.jsonl: no question with choices in any cut"):
         lmms_tasks.write_tasks(tmp_path / "cuts.jsonl", tmp_path / "out", [])
+
+
+def test_questions_without_choices_are_named_and_left_out(tmp_path):
+    (cut,) = make_recordings(tmp_path, (1.0,))
+    cut.custom["questions"][1] = {"id": f"{cut.id}-q1", "question": "Who?", "answers": ["Anna"]}
+    write_cuts(tmp_path / "test" / "cuts.jsonl", [cut])
+    assert lmms_tasks.write_tasks(tmp_path / "test", tmp_path, problems := []) == ["speechprune_test"]
+    made = map(json.loads, (tmp_path / "speechprune_test.jsonl").read_text().splitlines())
+    assert [row["id"] for row in made] == [f"{cut.id}-q0", f"{cut.id}-q2"]
+    assert [str(problem) for problem in problems] == [
+        f"{cut.id}-q1: choices: none, expected choices, among which a reply is looked for; decode --mode open asks it"
+    ]
 
 
 @pytest.fixture
@@ -129,6 +142,26 @@ def test_replies_are_those_of_our_own_decoding(folder, tmp_path, model_class, ca
     assert cut == expected[0].split(end)[0]
     with pytest.raises(NotImplementedError, match="output_type generate_until"):
         model.loglikelihood([])
+
+
+def test_a_document_that_cannot_be_answered_ends_no_run(folder, tmp_path, model_class, caplog):
+    """It is read like the others of its batch; with the reply behind it it is too long."""
+    model = model_class(str(make_tiny_qwen2_audio(tmp_path)), rate=0.97, batch_size=3, device="cpu")
+    model._llm.max_positions = 300
+    docs = [*rows(folder)[:2], rows(folder)[0]]
+    model.task_dict["talks"] = {"test": docs}
+    asked = requests(docs, max_new_tokens=20)
+    expected = [model.generate_until([request])[0] for request in asked]
+    room = model._llm.max_positions - len(model._llm.chat("").before) - len(model._llm.chat("").after) - 35
+    asked[1].args = ("a" * room, *asked[1].args[1:])
+    with caplog.at_level(logging.WARNING):
+        assert model.generate_until(asked) == [expected[0], "", expected[2]]
+    assert re.search(r"talks, document 1: .* reads 280 at most", caplog.text)
+    caplog.clear()
+    assert model.generate_until(requests(docs[:1], max_new_tokens=1000)) == [""]
+    assert "document 0: 1000 new tokens, but" in caplog.text and "reads 300 at most; ask for fewer" in caplog.text
+    short = {"max_new_tokens": None}
+    assert model.generate_until(requests(docs[:1], **short)) == model.generate_until(requests(docs[:1]))
 
 
 @pytest.mark.skipif(find_spec("lmms_eval") is None, reason=NEEDED)

@@ -186,6 +186,7 @@ def test_beams_of_the_configuration_are_refused(stock, batch, monkeypatch):
         ({"pruner": "rap", "keep": 3, "rate": 0.5}, "rate=0.5 and keep=3; give one of them"),
         ({"pruner": "rap", "rate": 1.0}, r"rate=1\.0; the share"),
         ({"pruner": "rap", "keep": 0}, "keep=0"),
+        ({"pruner": "rap", "keep": 2.5}, r"keep=2\.5; keep a whole number of audio tokens"),
     ],
 )
 def test_arguments_are_checked(stock, arguments, message):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import pytest
 import soundfile
 import torch
@@ -52,3 +53,27 @@ def test_arguments_are_checked(stock):  # noqa: F811
         speechprune.inputs(*stock, ["a", "b"], noise(1))
     with pytest.raises(ValueError, match=r"holds the audio placeholder '<\|AUDIO\|>' 0 times"):
         speechprune.inputs(*stock, "no place", noise(1))
+
+
+@pytest.mark.parametrize(
+    ("audio", "message"),
+    [
+        ([], "0 recordings; give one for each, and one at least"),
+        (np.zeros(0, np.float32), "recording 0 is shorter than one audio token"),
+        ([noise(1), noise(1)[:10]], "recording 1 is shorter than one audio token"),
+        (np.full(RATE, np.nan), "window 0 holds NaN or infinite samples"),
+        ((noise(1) * 32768).astype(np.int16), r"the samples are int16; expected floats in \[-1, 1\]"),
+        ((noise(1), 44100.5), r"sampling rate 44100\.5; expected a whole number of Hz"),
+        ((noise(1), 0), "sampling rate 0; expected"),
+    ],
+)
+def test_samples_that_would_be_misheard_are_refused(stock, audio, message):  # noqa: F811
+    text, _ = texts(stock)
+    with pytest.raises(ValueError, match=message):
+        speechprune.inputs(*stock, [text] * len(audio) if isinstance(audio, list) else text, audio)
+
+
+def test_a_rate_may_be_a_float_that_is_whole(stock):  # noqa: F811
+    text, _ = texts(stock)
+    found = (speechprune.inputs(*stock, text, (noise(2), rate)) for rate in (2 * RATE, 2.0 * RATE))
+    assert torch.equal(*(inputs["input_features"] for inputs in found))

@@ -8,6 +8,7 @@ import pytest
 from helpers.documents import document, study, system
 
 from speechprune.report import curves
+from speechprune.report.figures import draw_accuracy
 
 
 def points(axes) -> dict[str, tuple[list[float], list[float]]]:
@@ -68,6 +69,19 @@ def test_curves_are_drawn_without_costs(tmp_path):
     written = curves.draw_curves(tmp_path / "score.json", tmp_path)
     assert [path.name for path in written] == ["accuracy_cost.png", "accuracy_cost.pdf"]
     assert all(path.stat().st_size > 5000 for path in written)
+
+
+def test_figures_of_an_earlier_run_do_not_outlive_it(tmp_path):
+    """The page shows every figure of the folder."""
+    names = ("accuracy", "ablation_hard", "evidence_recall", "accuracy_cost", "accuracy_position", "of_mine")
+    for name in names:
+        for form in ("png", "pdf"):
+            (tmp_path / f"{name}.{form}").touch()
+    (tmp_path / "score.json").write_text(json.dumps(document(system("original"))))
+    assert (
+        draw_accuracy(tmp_path / "score.json", tmp_path) == curves.draw_curves(tmp_path / "score.json", tmp_path) == []
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["of_mine.pdf", "of_mine.png", "score.json"]
 
 
 def test_names_are_text_and_nothing_read_is_not_drawn(tmp_path):

@@ -72,6 +72,21 @@ def test_against_must_be_there(exp) -> None:
         rank(exp, "cdpruner", [])
 
 
+def test_rows_of_several_models_or_sets_are_no_ranking(tmp_path) -> None:
+    mine = [row(k, "rap", 0.2) for k in range(4)]
+    write_rows(tmp_path / "models" / "test", [*mine, *(one | {"model": "other"} for one in mine)])
+    with pytest.raises(ValueError, match=r"hypotheses of 2 models \(mini, other\)"):
+        rank(tmp_path / "models" / "test", "rap", [])
+    for name, corpus in (("dev", "spiral"), ("test", "dream_tts")):
+        rows = [one | {"id": f"{name}-{one['id']}", "corpus": corpus} for one in mine]
+        write_rows(tmp_path / "sets" / name, rows)
+        write_rows(tmp_path / "corpora" / "test", rows)
+    with pytest.raises(ValueError, match=r"2 sets \(.*dev, .*test\)"):
+        rank(tmp_path / "sets", "rap", [])
+    with pytest.raises(ValueError, match=r"2 corpora \(dream_tts, spiral\)"):
+        rank(tmp_path / "corpora" / "test", "rap", [])
+
+
 def test_the_page_and_its_figure(exp, tmp_path) -> None:
     out = tmp_path / "ZOO.md"
     words = ["rank", str(exp), "--out", str(out), "--made-by", "speechprune decode dump exp --config zoo.yaml"]
