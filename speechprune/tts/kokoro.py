@@ -8,6 +8,7 @@ durations, so utterances come without word times.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
@@ -61,6 +62,8 @@ class Kokoro(TTSEngine):
         import kokoro_onnx
         import onnxruntime
 
+        # It counts words before and after, and warns at each "a" or "I'm" that espeak runs into the next.
+        logging.getLogger("phonemizer").setLevel(logging.ERROR)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", 0))  # 0: all cores
         session = onnxruntime.InferenceSession(str(self._model), options, providers=["CPUExecutionProvider"])

@@ -34,7 +34,7 @@ def alive(pid: int) -> bool:
     """Does the process run? One that ended but that nobody has waited for does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the second: it ends between opening and reading
         return False
 
 

@@ -65,6 +65,11 @@ def test_it_speaks_with_the_voice_and_the_rate_asked_for(folder):
     assert abs(slow.duration - 2 * said.duration) < 0.01
 
 
+def test_words_that_are_run_together_are_no_warning(folder, caplog):
+    Kokoro(str(folder)).speak("Of the in a for the.", "am_two")
+    assert "mismatch" not in caplog.text
+
+
 def test_a_transcript_gets_sentence_times_and_no_guessed_words(folder, tmp_path):
     sentences = [Sentence("Good morning everyone.", "a", "F"), Sentence("Hello.", "b", "M")]
     engine = Kokoro(str(folder))
