@@ -11,6 +11,7 @@ EXTRAS = {
     "jiwer": "asr",
     "kokoro_onnx": "tts",
     "matplotlib": "page",
+    "onnx": "tts",
     "onnxruntime": "tts",
     "openai": "build",
     "peft": "large",

@@ -1,8 +1,8 @@
 """Kokoro-82M (StyleTTS 2 family, as the paper's engine) through ``kokoro-onnx``: natural English voices on a CPU.
 
 Model: https://huggingface.co/hexgrad/Kokoro-82M (Apache-2.0); export and voices: the release ``model-files-v1.0`` of
-https://github.com/thewh1teagle/kokoro-onnx (MIT). This export tells no
-durations, so utterances come without word times.
+https://github.com/thewh1teagle/kokoro-onnx (MIT). This export keeps its
+durations to itself; ``durations.expose`` makes an output of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import tempfile
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import espeakng_loader
@@ -21,6 +21,7 @@ import numpy as np
 from speechprune.common.download import download_file
 from speechprune.common.extras import require
 from speechprune.tts.base import TTSEngine, Utterance, Voice
+from speechprune.tts.durations import expose, word_times
 
 _RELEASE = "https://github.com/thewh1teagle/kokoro-onnx/releases/download/model-files-v1.0"
 _FILES = {  # name: sha256
@@ -49,7 +50,8 @@ class Kokoro(TTSEngine):
         """
         import kokoro_onnx
 
-        require("onnxruntime")
+        for module in ("onnx", "onnxruntime", "rapidfuzz"):
+            require(module)
         self.sampling_rate = kokoro_onnx.SAMPLE_RATE
         self._model, self._styles = _published() if weights is None else _in_folder(Path(weights).expanduser())
         with np.load(self._styles) as stored:
@@ -66,16 +68,20 @@ class Kokoro(TTSEngine):
         logging.getLogger("phonemizer").setLevel(logging.ERROR)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", 0))  # 0: all cores
-        session = onnxruntime.InferenceSession(str(self._model), options, providers=["CPUExecutionProvider"])
-        # A copy of espeak's library of its own: kokoro-onnx never closes it, and ``Espeak`` needs fresh ones.
         self._folder = tempfile.TemporaryDirectory(prefix="speechprune-kokoro-")
+        timed = Path(self._folder.name) / self._model.name
+        model = timed if expose(self._model, timed) else self._model
+        session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        # A copy of espeak's library of its own: kokoro-onnx never closes it, and ``Espeak`` needs fresh ones.
         library = shutil.copy(espeakng_loader.get_library_path(), self._folder.name)
         phonemes = kokoro_onnx.EspeakConfig(lib_path=str(library))
-        return kokoro_onnx.Kokoro.from_session(session, str(self._styles), phonemes)
+        kokoro = kokoro_onnx.Kokoro.from_session(session, str(self._styles), phonemes)
+        timed.unlink(missing_ok=True)  # loaded
+        return kokoro
 
     @property
     def identity(self) -> str:
-        return f"{self.name}-{self._digest}"
+        return f"{self.name}-{self._digest}-timed"
 
     def voices(self) -> list[Voice]:
         return [Voice(name, name[1].upper()) for name in self._names]
@@ -86,8 +92,13 @@ class Kokoro(TTSEngine):
         if voice not in self._names:
             raise ValueError(f"kokoro has no English voice {voice!r}; names look like af_heart, see Kokoro().voices()")
         speed = float(np.clip(rate / _NATURAL, *_SPEEDS))
-        samples, sampling_rate = self._kokoro.create(text, voice, speed, _LANGUAGES[voice[0]])
-        return Utterance(np.asarray(samples, dtype=np.float32), sampling_rate)
+        language, kokoro = _LANGUAGES[voice[0]], self._kokoro
+        pauses = {"sentence_pause": 0.0, "clause_pause": 0.0} if kokoro.has_timings else {}  # it speaks pauses itself
+        samples, sampling_rate, said = kokoro.create_timed(text, voice, speed, language, **pauses)
+        pronounce = cache(lambda word: kokoro.tokenizer.phonemize(word, language))
+        phonemes = [(one.phoneme, one.start, one.end) for one in said]
+        words = word_times(text.split(), phonemes, pronounce) if phonemes else ()
+        return Utterance(np.asarray(samples, dtype=np.float32), sampling_rate, words)
 
 
 def _published() -> tuple[Path, Path]:

@@ -2,36 +2,57 @@
 
 from __future__ import annotations
 
+import kokoro_onnx
 import numpy as np
 import onnx
 import pytest
+from kokoro_onnx.config import DEFAULT_VOCAB
+from kokoro_onnx.tokenizer import Tokenizer
 from onnx import TensorProto, helper
 
 from speechprune.alignment import Sentence
 from speechprune.tts import get_engine
+from speechprune.tts.durations import expose, word_times
 from speechprune.tts.kokoro import Kokoro
 from speechprune.tts.transcripts import resynthesise
 
-PER_TOKEN = 600  # samples
+PER_FRAME = 600  # samples
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """audio = 0.1 + style[0] at each of 600 samples a token, divided by speed: voices and speeds are told apart."""
+    return _export(tmp_path_factory.mktemp("kokoro"), timed=True)
+
+
+@pytest.fixture(scope="module")
+def untimed(tmp_path_factory):
+    return _export(tmp_path_factory.mktemp("untimed"), timed=False)
+
+
+def _export(path, timed: bool):
+    """A folder: audio = 0.1 + style[0], so that voices are told apart, at each of 600 samples a frame.
+
+    A token takes a frame for each ten of its number, divided by speed; with ``timed`` as clamp(round(..), min=1).
+    """
     nodes = [
-        helper.make_node("Shape", ["tokens"], ["shape"]),
-        helper.make_node("Slice", ["shape", "one", "two"], ["length"]),
-        helper.make_node("Cast", ["length"], ["length_float"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["length_float", "per_token"], ["samples"]),
-        helper.make_node("Div", ["samples", "speed"], ["count_float"]),
+        helper.make_node("Cast", ["tokens"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["numbers", "ten"], ["slow"]),
+        helper.make_node("Div", ["slow", "speed"], ["frames"]),
+        helper.make_node("Round" if timed else "Ceil", ["frames"], ["rounded"]),
+        helper.make_node("Clip", ["rounded", "least"], ["clipped"]),
+        helper.make_node("ReduceSum", ["clipped"], ["frames_in_all"], keepdims=0),
+        helper.make_node("Mul", ["frames_in_all", "per_frame"], ["count_float"]),
         helper.make_node("Cast", ["count_float"], ["count"], to=TensorProto.INT64),
         helper.make_node("Slice", ["style", "zero", "one", "one"], ["first"]),
         helper.make_node("Reshape", ["first", "one"], ["level"]),
         helper.make_node("Expand", ["level", "count"], ["audio"]),
     ]
-    constants = {"zero": [0], "one": [1], "two": [2]}
-    initial = [helper.make_tensor(name, TensorProto.INT64, [1], value) for name, value in constants.items()]
-    initial.append(helper.make_tensor("per_token", TensorProto.FLOAT, [1], [float(PER_TOKEN)]))
+    initial = [helper.make_tensor(name, TensorProto.INT64, [1], [value]) for name, value in (("zero", 0), ("one", 1))]
+    initial += [
+        helper.make_tensor("ten", TensorProto.FLOAT, [1], [10.0]),
+        helper.make_tensor("least", TensorProto.FLOAT, [], [1.0]),
+        helper.make_tensor("per_frame", TensorProto.FLOAT, [1], [float(PER_FRAME)]),
+    ]
     inputs = [
         helper.make_tensor_value_info("tokens", TensorProto.INT64, [1, "sequence_length"]),
         helper.make_tensor_value_info("style", TensorProto.FLOAT, [1, 256]),
@@ -40,7 +61,6 @@ def folder(tmp_path_factory):
     output = helper.make_tensor_value_info("audio", TensorProto.FLOAT, ["samples"])
     graph = helper.make_graph(nodes, "tiny", inputs, [output], initial)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    path = tmp_path_factory.mktemp("kokoro")
     onnx.save(model, str(path / "tiny.onnx"))
     levels = {"af_one": 0.3, "am_two": 0.5, "bf_three": 0.7, "jf_other": 0.9}
     voices = {name: np.full((510, 1, 256), level, np.float32) for name, level in levels.items()}
@@ -59,10 +79,10 @@ def test_voices_are_english_and_carry_their_sex(folder):
 def test_it_speaks_with_the_voice_and_the_rate_asked_for(folder):
     engine = Kokoro(str(folder))
     said = engine.speak("Nobody moved the budget review.", "am_two", rate=170)
-    assert (said.sampling_rate, said.samples.dtype, said.words) == (24_000, np.float32, ())
+    assert (said.sampling_rate, said.samples.dtype) == (24_000, np.float32)
     assert np.allclose(said.samples, 0.5)
     slow = engine.speak("Nobody moved the budget review.", "am_two", rate=85)
-    assert abs(slow.duration - 2 * said.duration) < 0.01
+    assert abs(slow.duration - 2 * said.duration) < 0.05 * slow.duration
 
 
 def test_words_that_are_run_together_are_no_warning(folder, caplog):
@@ -70,10 +90,54 @@ def test_words_that_are_run_together_are_no_warning(folder, caplog):
     assert "mismatch" not in caplog.text
 
 
-def test_a_transcript_gets_sentence_times_and_no_guessed_words(folder, tmp_path):
-    sentences = [Sentence("Good morning everyone.", "a", "F"), Sentence("Hello.", "b", "M")]
+def test_a_word_is_said_when_the_graphs_durations_say_so(folder):
     engine = Kokoro(str(folder))
-    recording, said = resynthesise("talk", sentences, engine, tmp_path / "talk.wav")
+    said = engine.speak("Nobody moved the budget.", "am_two")
+    vocab, phonemes = DEFAULT_VOCAB, Tokenizer().phonemize("Nobody moved the budget.", "en-us")
+    frames = [1, *(max(1, round(vocab[symbol] / 10)) for symbol in phonemes), 1]  # a pad on either side
+    edges = np.cumsum(frames) * PER_FRAME / 24_000
+    spans, at = [], 0
+    for word in phonemes.rstrip(".").split(" "):
+        spans.append((edges[at], edges[at + len(word)]))
+        at += len(word) + 1
+    assert [word.text for word in said.words] == ["Nobody", "moved", "the", "budget."]
+    assert np.allclose([(word.start, word.end) for word in said.words], spans, atol=1e-3)
+
+
+def test_sound_is_the_same_as_without_times_which_other_exports_lack(folder, untimed, tmp_path):
+    timed = Kokoro(str(folder)).speak("Of the people, for the people.", "bf_three")
+    assert len(timed.words) == 6
+    plain = kokoro_onnx.Kokoro(str(folder / "tiny.onnx"), str(folder / "voices.npz"))
+    samples, _ = plain.create("Of the people, for the people.", "bf_three", 1.0, "en-gb")
+    assert np.array_equal(timed.samples, samples)
+    assert Kokoro(str(untimed)).speak("Of the people.", "bf_three").words == ()
+    assert not expose(untimed / "tiny.onnx", tmp_path / "out.onnx")
+    assert not (tmp_path / "out.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("written", "alone", "spoken", "spans"),
+    [
+        ("for the sake", ["fɔɹ", "ðə", "seɛk"], "fɚðə seɛk", [(0, 2), (2, 4), (5, 9)]),  # two run together
+        ("said 25 things", ["sɛd", "twɛnti faɛv", "θɛŋz"], "sɛd twɛnti faɛv θɛŋz", [(0, 3), (4, 15), (16, 20)]),
+        ("well - yes.", ["wɛl", "", "jɛs."], "wɛl jɛs.", [(0, 3), (3, 3), (4, 7)]),  # of a dash nothing is heard
+        ("- yes", ["", "jɛs"], "jɛs", [(0, 0), (0, 3)]),
+    ],
+)
+def test_words_are_found_among_the_phonemes_of_a_sentence(written, alone, spoken, spans):
+    words = written.split()
+    phonemes = [(symbol, float(k), float(k + 1)) for k, symbol in enumerate(spoken)]
+    found = word_times(words, phonemes, dict(zip(words, alone, strict=True)).__getitem__)
+    assert [word.text for word in found] == words
+    assert [(word.start, word.end) for word in found] == spans
+
+
+def test_a_transcript_gets_times_of_words_or_of_sentences_and_no_guessed_ones(folder, untimed, tmp_path):
+    sentences = [Sentence("Good morning everyone.", "a", "F"), Sentence("Hello.", "b", "M")]
+    _, said = resynthesise("talk", sentences, Kokoro(str(folder)), tmp_path / "talk.wav")
+    assert [len(supervision.alignment["word"]) for supervision in said.values()] == [3, 1]
+    engine = Kokoro(str(untimed))
+    recording, said = resynthesise("talk", sentences, engine, tmp_path / "untimed.wav")
     assert [supervision.alignment for supervision in said.values()] == [None, None]
     durations = [engine.speak(s.text, said[k].custom["voice"], 170).duration for k, s in enumerate(sentences)]
     assert said[0].start == 0
