@@ -134,12 +134,12 @@ def test_delta_goes_back_onto_its_parts_as_it_was(made, tmp_path):
 
 
 def test_training_goes_on_from_a_delta(made):
-    """Hardly trained any more, it is the delta's; layers and ranks that do not fit are named."""
+    """Not trained any more, it is the delta's; layers and ranks that do not fit are named."""
     out = made / "further"
     out.mkdir()
     (out / "speech").symlink_to(made / "out/speech")
     still = replace(CONFIG, align=replace(CONFIG.align, points=(1.0,), passes=0.0))
-    still = replace(still, read=replace(CONFIG.read, steps=1, lr=1e-9, encoder_lr=0.0))
+    still = replace(still, read=replace(CONFIG.read, steps=0, encoder_lr=0.0))  # conf/measure.yaml
     composer(made, still, out.name, made / "out/delta").run(["align", "read"])
     updates, learnt = (split_weights(folder / "read.safetensors") for folder in (out, made / "out"))
     for name, tensor in learnt[0].items():
@@ -237,6 +237,28 @@ def test_a_part_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(made, par
         whole, resumed = (load_file(folder / result) for folder in (made / "out", out))
         for name, tensor in whole.items():
             torch.testing.assert_close(resumed[name], tensor)
+
+
+def test_other_engines_speak_the_development_set_once_more(made):
+    """The same sentences and facts, by voices that training never has; each is measured and said by its name."""
+    out = made / "heard"
+    shutil.copytree(made / "out", out, ignore=shutil.ignore_patterns("model", "delta", "*.done", "*.settings.json"))
+    heard = replace(CONFIG, speech=replace(CONFIG.speech, dev_engines=("espeak",)))
+    made_by = composer(made, heard, out.name)
+    made_by.run(["speech", "align", "read", "export"])
+    ours, theirs = ([word[0] for word in made_by._rows(name)[0].words] for name in ("dev", "dev-espeak"))
+    assert ours[:20] == theirs[:20]
+    points = json.loads((out / "align/accuracy.json").read_text())
+    assert [0 <= point["espeak"] <= 1 for point in points] == [True, True]
+    assert "| in pauses, % | in espeak's speech, % |" in (out / "align/accuracy.md").read_text()
+    reached = json.loads((out / "read.done").read_text())
+    assert {"copy", "copy_of_text", "copy_of_espeak", "question_of_espeak"} <= reached.keys()
+    assert "- frame accuracy of espeak: " in (out / "delta/README.md").read_text()
+    with pytest.raises(ValueError, match=r"align.settings.json: .* made with dev_engines \['espeak'\], now it is None"):
+        composer(made, out=out.name).run(["align"])
+    twice = replace(CONFIG, speech=replace(CONFIG.speech, dev_engines=("espeak", "espeak")))
+    with pytest.raises(ValueError, match=r"speech\.dev_engines: espeak, espeak; give each engine once"):
+        _ = composer(made, twice, "twice")._others
 
 
 def test_jobs_share_the_speech_and_resume_their_own(made):

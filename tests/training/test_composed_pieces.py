@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from helpers.shells import ROOT
 from helpers.tiny_parts import SECONDS, write_llama, write_tokenizer, write_whisper
 from transformers import (
     AudioFlamingo3Encoder,
@@ -17,7 +19,7 @@ from transformers import (
 )
 
 from speechprune.training.composed.align import Table
-from speechprune.training.composed.config import ReadConfig
+from speechprune.training.composed.config import ComposeConfig, ReadConfig
 from speechprune.training.composed.export import merge_lora
 from speechprune.training.composed.labels import Labeller
 from speechprune.training.composed.prompting import Prompter, with_audio_token
@@ -27,6 +29,9 @@ from speechprune.training.composed.tasks import Task, TaskMaker, Turn, thin
 from speechprune.training.composed.text import RandomWords, read_passages, sentences
 from speechprune.training.composed.tower import Upper, build_tower
 from speechprune.training.optimisation import schedule
+from speechprune.training.settings import read_settings
+
+CONFIGURATIONS = ROOT / "egs/compose/conf"
 
 
 @pytest.fixture
@@ -263,3 +268,13 @@ def test_schedule_rises_stays_and_falls():
     assert rates[99] == rates[200] == 1
     assert rates[615] == pytest.approx(0.5, abs=0.01)
     assert rates[-1] == 0.02
+
+
+def test_shipped_configurations_say_what_their_names_say():
+    found = {path.stem: read_settings(ComposeConfig, path) for path in CONFIGURATIONS.glob("*.yaml")}
+    assert found.keys() == {"compose", "measure", "two_cores", "without_alignment"}
+    assert (found["measure"].align.passes, found["measure"].read.steps) == (0, 0)
+    unaligned, usual = found["without_alignment"], found["two_cores"]
+    assert unaligned.align.passes == 0
+    assert replace(unaligned.read, encoder_lr=usual.read.encoder_lr) == usual.read
+    assert replace(unaligned, align=usual.align, read=usual.read) == usual

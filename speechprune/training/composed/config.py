@@ -36,6 +36,8 @@ class SpeechConfig:
         max_wer: voices that Whisper itself hears worse than this are left out.
         held_out: names of voices, without the engine's prefix, that only speak the development set.
         hours, dev_hours: of speech.
+        dev_engines: others, each of which speaks the development set once more, with all its voices: how well is heard
+            what never was in training.
         unfrozen: so many of the tower's last layers are trained; the states in front of them are stored.
     """
 
@@ -44,6 +46,7 @@ class SpeechConfig:
     held_out: tuple[str, ...] = HELD_OUT
     hours: float = 100.0
     dev_hours: float = 0.5
+    dev_engines: tuple[str, ...] = ()
     unfrozen: int = 1
 
 

@@ -28,6 +28,7 @@ _ALL_LENGTHS = 0.4  # share of the steps after which all are drawn
 _LONGEST = 240.0
 _KEPT = (0.3, 0.8)  # share of a thinned sequence's tokens
 _IGNORED = -100
+_OF_TEXT = "_of_text"
 _EVALUATED = {
     "copy": ("copy", 8.0),
     "cloze": ("cloze", 8.0),
@@ -229,24 +230,26 @@ def split_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 
 
 @torch.inference_mode()
-def evaluate(reader: Reader, rows: Sequence[Row], count: int, seed: int) -> dict[str, float]:
+def evaluate(reader: Reader, rows: Sequence[Row], count: int, seed: int, suffix: str = "") -> dict[str, float]:
     """Of ``count`` tasks of each kind over ``rows``, whole: shares of answers' tokens that are most likely when those
-    before them are given, and of letters that are right among the four."""
+    before them are given, and of letters that are right among the four.
+
+    Args:
+        suffix: of the names; with "_of_text" the words are read, not heard.
+    """
     maker, shares = TaskMaker(rows), {}
-    for name, textual in ((name, textual) for textual in (False, True) for name in _EVALUATED):
-        kind, seconds = _EVALUATED[name]
+    for name, (kind, seconds) in _EVALUATED.items():
         rng, right, letters = random.Random(f"{seed}/{name}"), [], []
-        for task in Meter(list(_draw(maker, rng, kind, seconds, count)), f"dev {name}", "tasks"):
-            logits, due = reader.predict(reader.batch([(task, 1.0, textual)], rng))
+        for task in Meter(list(_draw(maker, rng, kind, seconds, count)), f"dev {name}{suffix}", "tasks"):
+            logits, due = reader.predict(reader.batch([(task, 1.0, suffix == _OF_TEXT)], rng))
             if task.turns[0].letter:
                 ids = [reader._prompter.answer(letter, blank=False)[0] for letter in "ABCD"]
                 letters.append(float(ids[int(logits[0, ids].argmax())] == int(due[0])))
             else:
                 right += (logits.argmax(-1) == due)[:-1].float().tolist()
-        name = f"{name}_of_text" if textual else name
-        shares[name] = round(sum(right) / max(1, len(right)), 4)
+        shares[name + suffix] = round(sum(right) / max(1, len(right)), 4)
         if letters:
-            shares[f"{name}_letters"] = round(sum(letters) / len(letters), 4)
+            shares[f"{name}{suffix}_letters"] = round(sum(letters) / len(letters), 4)
     return shares
 
 

@@ -43,7 +43,7 @@ from speechprune.training.composed.states import Listener, Row, Store, check_dis
 from speechprune.training.composed.tower import Upper, build_tower
 from speechprune.training.optimisation import quick_dtype
 from speechprune.training.parts import keep_settings, run_part
-from speechprune.tts import get_engine, read_names
+from speechprune.tts import TTSEngine, get_engine, read_names
 
 PARTS = ("text", "speech", "align", "read", "export")
 _MODULES = ("wordfreq", "jiwer", "whisper_normalizer", "peft")  # before hours of work, not in the midst of it
@@ -94,7 +94,9 @@ class Composer:
     def _settings(self, name: str) -> dict:
         """What the part depends on; hours may be added to what is there."""
         config = asdict(self.config)
-        hours = {key: config["speech"].pop(key) for key in ("hours", "dev_hours")}
+        measured = {key: config["speech"].pop(key) for key in ("hours", "dev_hours")}
+        if engines := config["speech"].pop("dev_engines"):
+            measured["dev_engines"] = engines
         known = {"seed": self.config.seed, "encoder": self._fingerprints["encoder"]}
         if name in ("text", "speech"):
             return known | {key: config[key] for key in ("text", "speech")}
@@ -104,7 +106,7 @@ class Composer:
         start = (
             hashlib.sha256((self._start / "delta.safetensors").read_bytes()).hexdigest()[:16] if self._start else None
         )
-        return known | {"llm": self._fingerprints["llm"], "start": start, **hours, **sections}
+        return known | {"llm": self._fingerprints["llm"], "start": start, **measured, **sections}
 
     @cached_property
     def _fingerprints(self) -> dict[str, str]:
@@ -133,15 +135,26 @@ class Composer:
         cast = voices.Cast.read(self.out / "voices.json")
         files = [*self._texts, *([self._passages] if self._passages.is_file() else [])]
         tower = build_tower(self._encoder.path, 0)
-        check_disk(folder, config.hours + config.dev_hours, tower)
+        check_disk(folder, config.hours + config.dev_hours * (1 + len(self._others)), tower)
         listener = Listener(tower.to(self._device), self._extractor, len(tower.layers) - config.unfrozen)
-        for name, hours, speakers in (
-            ("dev", config.dev_hours, cast.held_out),
-            ("train", config.hours, cast.train),
-        ):
-            passages = text.read_passages(files, name == "dev")
-            studio = Studio(name, get_engine(config.engine), speakers, passages, self.config.text, self.config.seed)
+        engine = get_engine(config.engine)
+        work = [("dev", engine, cast.held_out, config.dev_hours)]
+        for name, other in self._others.items():
+            work.append((name, other, tuple(voice.name for voice in other.voices()), config.dev_hours))
+        for name, speaker, names, hours in [*work, ("train", engine, cast.train, config.hours)]:
+            part = "train" if name == "train" else "dev"
+            passages = text.read_passages(files, part == "dev")
+            studio = Studio(part, speaker, names, passages, self.config.text, self.config.seed)
             store(studio, listener, folder, name, hours, shard)
+
+    @cached_property
+    def _others(self) -> dict[str, TTSEngine]:
+        """{name of its development set: engine}, of ``dev_engines``."""
+        engines = [get_engine(spec) for spec in self.config.speech.dev_engines]
+        names = [engine.name for engine in engines]
+        if len(set(names)) < len(names):
+            raise ValueError(f"speech.dev_engines: {', '.join(names)}; give each engine once")
+        return {f"dev-{engine.name}": engine for engine in engines}
 
     def _rows(self, name: str) -> list[Row]:
         return read_rows(self.out / "speech", name, self._window_seconds)
@@ -177,11 +190,15 @@ class Composer:
                 counts[labeller.silence] = 0
                 aligner = align.Aligner(upper, table, counts, labeller.silence, config).to(self._device)
                 align.train(aligner, chosen, self._store, steps, self.config.seed, out, f"align, {hours:.1f} h")
-            points.append({"hours": round(hours, 2), "steps": steps, **self._accuracy(upper, table, labeller)})
+            heard = self._accuracy(upper, table, labeller)
+            for name, engine in self._others.items():
+                heard[engine.name] = self._accuracy(upper, table, labeller, name)["speech"]
+            points.append({"hours": round(hours, 2), "steps": steps, **heard})
             write_points(folder, points)
         last = points[-1]
         kept = {"hours": "hours", "steps": "steps", "frame_accuracy": "speech", "of_tokens": "tokens"}
-        return {name: last[key] for name, key in kept.items()}
+        others = {f"frame_accuracy_of_{engine.name}": last[engine.name] for engine in self._others.values()}
+        return {name: last[key] for name, key in kept.items()} | others
 
     def _go_on(self, start: Path, upper: Upper, llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         """Make ``upper`` that of the delta ``start``. ValueError where it has other layers."""
@@ -195,8 +212,8 @@ class Composer:
         with torch.no_grad():  # as the LLM's layers see them: some LLMs scale their embeddings
             return align.Table(llm.get_input_embeddings()(torch.arange(llm.config.vocab_size))).to(self._device)
 
-    def _accuracy(self, upper: Upper, table: align.Table, labeller: Labeller) -> dict:
-        dev = align.label_rows(self._rows("dev"), labeller)
+    def _accuracy(self, upper: Upper, table: align.Table, labeller: Labeller, name: str = "dev") -> dict:
+        dev = align.label_rows(self._rows(name), labeller)
         return align.frame_accuracy(upper.to(self._device), table, dev, self._store, labeller.silence)
 
     @property
@@ -217,7 +234,12 @@ class Composer:
             if self._start:
                 read.go_on(reader, read_updates(self._start), str(self._start))
             read.train_reader(reader, self._rows("train"), self.config.read, seed, out)
-        return read.evaluate(reader, self._rows("dev"), self.config.read.dev_tasks, seed)
+        count = self.config.read.dev_tasks
+        reached = read.evaluate(reader, self._rows("dev"), count, seed)
+        reached |= read.evaluate(reader, self._rows("dev"), count, seed, "_of_text")
+        for name, engine in self._others.items():
+            reached |= read.evaluate(reader, self._rows(name), count, seed, f"_of_{engine.name}")
+        return reached
 
     def _export(self) -> dict:
         """The delta first, then the model of it, so that both are the same model."""
@@ -256,7 +278,7 @@ class Composer:
             "began_with": read_json(self._start / "delta.json")["training"]["data"] if self._start else None,
             "data": {
                 "hours_of_speech": round(sum(row.duration for row in rows) / 3600, 1),
-                "engine": self.config.speech.engine,
+                "engine": self.config.speech.engine.partition(":")[0],
                 "voices": len(cast.train),
                 "voices_held_out": ", ".join(cast.held_out),
                 "words_written_by_the_LLM": self.config.text.llm_words,
