@@ -23,7 +23,7 @@ def test_it_is_small_and_its_card_is_of_its_facts(facts):
     assert sum(file.stat().st_size for file in DELTA.iterdir()) < 12e6
     assert (DELTA / "README.md").read_text(encoding="utf-8") == write_card(facts)
     names = [facts[part]["name"] for part in ("encoder", "llm")]
-    assert names == ["whisper-tiny.en", "SmolLM2-135M-Instruct"]  # of Gemma nothing may be here
+    assert names == ["openai/whisper-tiny.en", "HuggingFaceTB/SmolLM2-135M-Instruct"]  # of Gemma nothing may be here
 
 
 def test_voices_for_measuring_are_those_that_training_never_used(facts):
