@@ -19,13 +19,13 @@ from scipy.signal import resample_poly
 from torch import Tensor
 
 from speechprune.audio import load_windows
-from speechprune.common.defaults import PRUNER, QUERY, RATE, SEED
+from speechprune.common.defaults import ASK_MODES, PRUNER, QUERY, RATE, SEED
 from speechprune.common.meter import Meter
 from speechprune.common.tensors import join
 from speechprune.features.signals import Listener, check_signals
 from speechprune.models.base import Prompt, SpeechLLM
 from speechprune.models.batching import check_length
-from speechprune.prompts import LETTERS, letters
+from speechprune.prompts import LETTERS, check_question, letters
 from speechprune.pruners import PAD, PruneInputs, Pruner, get_pruner
 
 QUICK = 8  # windows that are heard before anybody asks how far it is
@@ -37,7 +37,8 @@ class Answer:
 
     Attributes:
         letter, choice, index: the likeliest choice.
-        probabilities: {choice: probability}, a softmax over the choices' letters; they sum to 1.
+        probabilities: {choice: probability}, which sum to 1: a softmax over the choices' letters; with mode "cloze",
+            over what the audio adds to the log-probability of each choice.
         kept: the seconds of audio that the LLM read, as (start, end), in time order; neighbouring tokens are one span.
         tokens, total_tokens: audio tokens that the LLM read, and that the recording has; of a recording that was not
             heard to its end (Original), what its seconds have at the model's frame rate.
@@ -81,6 +82,7 @@ def ask(
     query: str = QUERY,
     seed: int = SEED,
     progress: bool | None = False,
+    mode: str = ASK_MODES[0],
 ) -> Answer:
     """Answer a multiple-choice question about one recording of any length.
 
@@ -94,17 +96,28 @@ def ask(
         seed: of pruners that draw at random.
         progress: show on stderr how much of a long recording has been heard: True for a bar, None for a bar in a
             terminal and log lines elsewhere.
+        mode: "logprob" compares the letters of the choices, which the prompt shows; "cloze" the choices themselves,
+            unshown, each less what it is without the audio (PMI: Holtzman et al. 2021, arXiv 2104.08315), as small
+            models that know no letters need it.
     Raises:
         AudioError: the audio cannot be read (a ValueError).
         ValueError: an argument out of its range, or a prompt longer than ``max_positions``; before any audio is read.
             Log-probabilities that are not finite.
     """
+    if mode not in ASK_MODES:
+        raise ValueError(f"unknown mode {mode!r}; choose from: {', '.join(ASK_MODES)}")
     keep = model.budget(rate)
     chosen = get_pruner(pruner) if isinstance(pruner, str) else pruner
-    prompt = model.prompt(question, choices)
+    check_question(question, choices)
+    prompt = model.prompt(question, None if mode == "cloze" else choices)
     recording = Recording.open(audio, model)
     read = listen(model, recording, chosen, keep, prompt, model.embed_query(question, choices, query), seed, progress)
-    logprobs = model.choice_logprobs([read.tokens], [prompt], len(choices))[0]
+    if mode == "cloze":
+        answers = [model.continuations(prompt, choices)] * 2
+        heard, unheard = model.cloze_logprobs([read.tokens, read.tokens[:0]], [prompt] * 2, answers)
+        logprobs = torch.tensor(heard) - torch.tensor(unheard)
+    else:
+        logprobs = model.choice_logprobs([read.tokens], [prompt], len(choices))[0]
     if not logprobs.isfinite().all():
         raise ValueError(f"{model.name} gave log-probabilities of {logprobs.tolist()}; use --dtype float32")
     probabilities = logprobs.softmax(-1).tolist()

@@ -18,7 +18,7 @@ from speechprune.cli.base import (
     with_progress,
     with_urls,
 )
-from speechprune.common.defaults import ASR, PRUNER, QUERY, RATE, SEED, TEXT_TOKENS
+from speechprune.common.defaults import ASK_MODES, ASR, PRUNER, QUERY, RATE, SEED, TEXT_TOKENS
 from speechprune.decoding.modes import MODES, WAYS
 
 if TYPE_CHECKING:
@@ -33,6 +33,13 @@ if TYPE_CHECKING:
 @click.option("--rate", default=RATE, show_default=True, help="Share of the model's ordinary input to remove.")
 @click.option("--query", default=QUERY, show_default=True, help="What pruners compare the audio with.")
 @click.option("--seed", default=SEED, show_default=True, help="Of random pruners.")
+@click.option(
+    "--mode",
+    type=click.Choice(ASK_MODES),
+    default=ASK_MODES[0],
+    show_default=True,
+    help="The likeliest letter, or the choice, unshown, that the audio makes likelier, for small models.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @with_model
 @with_progress

@@ -8,6 +8,7 @@ PRUNER = "speechprune"
 RATE = 0.4
 QUERY = "question+choices"
 SEED = 0
+ASK_MODES = ("logprob", "cloze")  # of ``decoding.modes``, those that say how likely each choice is; the first is usual
 
 # How a benchmark is written: by whom, where that is asked for, and of how many seconds a recording shall be.
 WRITER = "grammar"

@@ -51,6 +51,20 @@ def test_an_answer_that_is_no_number_is_none(model, monkeypatch):
         model.ask((noise(3), RATE), QUESTION, CHOICES[:2], pruner="full")
 
 
+def test_ask_by_cloze_is_what_the_audio_adds_to_each_choice(model):
+    """The prompt shows no choice; a choice that is likely anyway gains nothing from that."""
+    answer = model.ask((noise(3), RATE), QUESTION, CHOICES, pruner="full", mode="cloze")
+    audio, prompt = model.project(model.encode(noise(3))), model.prompt(QUESTION, None)
+    ids = [model.continuations(prompt, CHOICES)]
+    (heard,), (unheard,) = (model.cloze_logprobs([tokens], [prompt], ids) for tokens in (audio, audio[:0]))
+    expected = (torch.tensor(heard) - torch.tensor(unheard)).softmax(-1)
+    assert list(answer.probabilities.values()) == pytest.approx(expected.tolist(), abs=1e-4)
+    assert answer.index == int(expected.argmax())
+    assert answer.tokens == 75
+    by_letter = model.ask((noise(3), RATE), QUESTION, CHOICES, pruner="full")
+    assert list(by_letter.probabilities.values()) != pytest.approx(expected.tolist(), abs=1e-3)
+
+
 class Picked(Pruner):
     name = title = "picked"
 
@@ -104,6 +118,8 @@ def test_ask_resamples(model):
         ({"rate": float("nan")}, "rate=nan"),
         ({"pruner": "best"}, "unknown pruner 'best'; choose from: .*full.*speechprune"),
         ({"query": "choices"}, "unknown query 'choices'"),
+        ({"mode": "generate"}, "unknown mode 'generate'; choose from: logprob, cloze"),
+        ({"mode": "cloze", "choices": ["one"]}, "1 choice for 'Who speaks\\?'; give 2 to 10"),
         ({"audio": (np.zeros((2, 16000), np.float32), RATE)}, r"shape \(2, 16000\); expected \(T,\), one channel"),
         ({"audio": (np.full(16000, np.inf, np.float32), RATE)}, "window 0 holds NaN or infinite samples"),
     ],
