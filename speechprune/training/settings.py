@@ -29,11 +29,12 @@ def _build(kind: type, values: Any, where: str) -> Any:
         raise ValueError(f"{where}: unknown option {unknown[0]!r}; choose from: {', '.join(known)}")
     built = {}
     for name, value in values.items():
-        nested = known[name].default_factory
-        if nested is dataclasses.MISSING:
-            built[name] = _plain(value)
+        make = known[name].default_factory
+        nested = None if make is dataclasses.MISSING else type(make())
+        if nested is not None and dataclasses.is_dataclass(nested):
+            built[name] = _build(nested, value, f"{where}: {name}")
         else:
-            built[name] = _build(type(nested()), value, f"{where}: {name}")
+            built[name] = _plain(value)
     return kind(**built)
 
 

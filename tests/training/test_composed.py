@@ -21,13 +21,13 @@ from speechprune import SpeechLLM
 from speechprune.common.files import Shard
 from speechprune.training.composed.config import AlignConfig, ComposeConfig, ReadConfig, SpeechConfig, TextConfig
 from speechprune.training.composed.delta import compose, quantise, unpack
+from speechprune.training.composed.ensemble import Ensemble
 from speechprune.training.composed.pair import load_llm, open_llm
 from speechprune.training.composed.read import Ears, split_weights
 from speechprune.training.composed.speech import Studio
 from speechprune.training.composed.states import Store
 from speechprune.training.composed.text import read_passages
 from speechprune.training.composed.train import Composer
-from speechprune.training.composed.voices import Cast
 from speechprune.tts.espeak import Espeak
 
 CONFIG = ComposeConfig(
@@ -96,7 +96,7 @@ def test_audio_tokens_of_the_folder_are_those_that_were_trained(made):
     """Stored lower states through the trained upper part, against the exported model on the same sound."""
     made_by = composer(made)
     row = next(row for row in made_by._rows("train") if row.duration > SECONDS)
-    cast = Cast.read(made / "out/voices.json")
+    cast = Ensemble(CONFIG.speech, made / "out/voices.json").casts["espeak"]
     studio = Studio("train", Espeak(), cast.train, read_passages([made / "text.txt"], False), CONFIG.text, CONFIG.seed)
     samples = studio.record(row.number).samples[: 16_000 * SECONDS]
     upper = made_by._new_upper(24)
@@ -237,28 +237,6 @@ def test_a_part_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(made, par
         whole, resumed = (load_file(folder / result) for folder in (made / "out", out))
         for name, tensor in whole.items():
             torch.testing.assert_close(resumed[name], tensor)
-
-
-def test_other_engines_speak_the_development_set_once_more(made):
-    """The same sentences and facts, by voices that training never has; each is measured and said by its name."""
-    out = made / "heard"
-    shutil.copytree(made / "out", out, ignore=shutil.ignore_patterns("model", "delta", "*.done", "*.settings.json"))
-    heard = replace(CONFIG, speech=replace(CONFIG.speech, dev_engines=("espeak",)))
-    made_by = composer(made, heard, out.name)
-    made_by.run(["speech", "align", "read", "export"])
-    ours, theirs = ([word[0] for word in made_by._rows(name)[0].words] for name in ("dev", "dev-espeak"))
-    assert ours[:20] == theirs[:20]
-    points = json.loads((out / "align/accuracy.json").read_text())
-    assert [0 <= point["espeak"] <= 1 for point in points] == [True, True]
-    assert "| in pauses, % | in espeak's speech, % |" in (out / "align/accuracy.md").read_text()
-    reached = json.loads((out / "read.done").read_text())
-    assert {"copy", "copy_of_text", "copy_of_espeak", "question_of_espeak"} <= reached.keys()
-    assert "- frame accuracy of espeak: " in (out / "delta/README.md").read_text()
-    with pytest.raises(ValueError, match=r"align.settings.json: .* made with dev_engines \['espeak'\], now it is None"):
-        composer(made, out=out.name).run(["align"])
-    twice = replace(CONFIG, speech=replace(CONFIG.speech, dev_engines=("espeak", "espeak")))
-    with pytest.raises(ValueError, match=r"speech\.dev_engines: espeak, espeak; give each engine once"):
-        _ = composer(made, twice, "twice")._others
 
 
 def test_jobs_share_the_speech_and_resume_their_own(made):

@@ -1,4 +1,4 @@
-"""Kokoro on a tiny ONNX graph with the export's inputs and outputs, through the real kokoro-onnx and onnxruntime."""
+"""Kokoro on a tiny ONNX graph, through the real kokoro-onnx and onnxruntime."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import kokoro_onnx
 import numpy as np
 import onnx
 import pytest
+from helpers.tiny_kokoro import PER_FRAME, TOKENS_PER_FRAME, write_kokoro
 from kokoro_onnx.config import DEFAULT_VOCAB
 from kokoro_onnx.tokenizer import Tokenizer
-from onnx import TensorProto, helper
 
 from speechprune.alignment import Sentence
 from speechprune.tts import get_engine
@@ -16,56 +16,15 @@ from speechprune.tts.durations import expose, word_times
 from speechprune.tts.kokoro import Kokoro
 from speechprune.tts.transcripts import resynthesise
 
-PER_FRAME = 600  # samples
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return _export(tmp_path_factory.mktemp("kokoro"), timed=True)
+    return write_kokoro(tmp_path_factory.mktemp("kokoro"))
 
 
 @pytest.fixture(scope="module")
 def untimed(tmp_path_factory):
-    return _export(tmp_path_factory.mktemp("untimed"), timed=False)
-
-
-def _export(path, timed: bool):
-    """A folder: audio = 0.1 + style[0], so that voices are told apart, at each of 600 samples a frame.
-
-    A token takes a frame for each ten of its number, divided by speed; with ``timed`` as clamp(round(..), min=1).
-    """
-    nodes = [
-        helper.make_node("Cast", ["tokens"], ["numbers"], to=TensorProto.FLOAT),
-        helper.make_node("Div", ["numbers", "ten"], ["slow"]),
-        helper.make_node("Div", ["slow", "speed"], ["frames"]),
-        helper.make_node("Round" if timed else "Ceil", ["frames"], ["rounded"]),
-        helper.make_node("Clip", ["rounded", "least"], ["clipped"]),
-        helper.make_node("ReduceSum", ["clipped"], ["frames_in_all"], keepdims=0),
-        helper.make_node("Mul", ["frames_in_all", "per_frame"], ["count_float"]),
-        helper.make_node("Cast", ["count_float"], ["count"], to=TensorProto.INT64),
-        helper.make_node("Slice", ["style", "zero", "one", "one"], ["first"]),
-        helper.make_node("Reshape", ["first", "one"], ["level"]),
-        helper.make_node("Expand", ["level", "count"], ["audio"]),
-    ]
-    initial = [helper.make_tensor(name, TensorProto.INT64, [1], [value]) for name, value in (("zero", 0), ("one", 1))]
-    initial += [
-        helper.make_tensor("ten", TensorProto.FLOAT, [1], [10.0]),
-        helper.make_tensor("least", TensorProto.FLOAT, [], [1.0]),
-        helper.make_tensor("per_frame", TensorProto.FLOAT, [1], [float(PER_FRAME)]),
-    ]
-    inputs = [
-        helper.make_tensor_value_info("tokens", TensorProto.INT64, [1, "sequence_length"]),
-        helper.make_tensor_value_info("style", TensorProto.FLOAT, [1, 256]),
-        helper.make_tensor_value_info("speed", TensorProto.FLOAT, [1]),
-    ]
-    output = helper.make_tensor_value_info("audio", TensorProto.FLOAT, ["samples"])
-    graph = helper.make_graph(nodes, "tiny", inputs, [output], initial)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save(model, str(path / "tiny.onnx"))
-    levels = {"af_one": 0.3, "am_two": 0.5, "bf_three": 0.7, "jf_other": 0.9}
-    voices = {name: np.full((510, 1, 256), level, np.float32) for name, level in levels.items()}
-    np.savez(path / "voices.npz", **voices)
-    return path
+    return write_kokoro(tmp_path_factory.mktemp("untimed"), timed=False)
 
 
 def test_voices_are_english_and_carry_their_sex(folder):
@@ -94,7 +53,7 @@ def test_a_word_is_said_when_the_graphs_durations_say_so(folder):
     engine = Kokoro(str(folder))
     said = engine.speak("Nobody moved the budget.", "am_two")
     vocab, phonemes = DEFAULT_VOCAB, Tokenizer().phonemize("Nobody moved the budget.", "en-us")
-    frames = [1, *(max(1, round(vocab[symbol] / 10)) for symbol in phonemes), 1]  # a pad on either side
+    frames = [1, *(max(1, round(vocab[symbol] / TOKENS_PER_FRAME)) for symbol in phonemes), 1]  # a pad on either side
     edges = np.cumsum(frames) * PER_FRAME / 24_000
     spans, at = [], 0
     for word in phonemes.rstrip(".").split(" "):

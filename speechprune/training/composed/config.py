@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-# Six of these are mini_sir's test voices, so that its test set stays one of voices never heard.
-HELD_OUT = ("m5", "f5", "belinda", "Michael", "Reed", "anika", "steph2", "benjamin")
+# Of espeak, six of them mini_sir's test voices, so that its test set stays one of voices never heard; and of Kokoro.
+HELD_OUT = (
+    *("m5", "f5", "belinda", "Michael", "Reed", "anika", "steph2", "benjamin"),
+    *("af_nova", "af_sky", "am_eric", "am_puck", "bf_emma", "bf_lily", "bm_daniel", "bm_george"),
+)
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,10 @@ class SpeechConfig:
     Attributes:
         engine: of ``speechprune.tts``.
         max_wer: voices that Whisper itself hears worse than this are left out.
-        held_out: names of voices, without the engine's prefix, that only speak the development set.
+        held_out: names of voices, without the engine's prefix, that only speak the development sets.
         hours, dev_hours: of speech.
-        dev_engines: others, each of which speaks the development set once more, with all its voices: how well is heard
-            what never was in training.
+        others: {engine: hours that it adds to the training}. Each also speaks the development set once more; one of 0
+            hours with all its voices, for how well is heard what never was in training.
         unfrozen: so many of the tower's last layers are trained; the states in front of them are stored.
     """
 
@@ -46,7 +49,7 @@ class SpeechConfig:
     held_out: tuple[str, ...] = HELD_OUT
     hours: float = 100.0
     dev_hours: float = 0.5
-    dev_engines: tuple[str, ...] = ()
+    others: dict[str, float] = field(default_factory=dict)
     unfrozen: int = 1
 
 

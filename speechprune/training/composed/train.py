@@ -20,7 +20,7 @@ from speechprune.common.extras import require
 from speechprune.common.files import Shard
 from speechprune.common.reading import read_json
 from speechprune.models.loading import pick_device
-from speechprune.training.composed import align, pair, read, text, voices
+from speechprune.training.composed import align, pair, read, text
 from speechprune.training.composed.config import ComposeConfig
 from speechprune.training.composed.delta import (
     compose,
@@ -35,6 +35,7 @@ from speechprune.training.composed.delta import (
     upper_delta,
     write_delta,
 )
+from speechprune.training.composed.ensemble import Ensemble
 from speechprune.training.composed.labels import Labeller
 from speechprune.training.composed.points import write_points
 from speechprune.training.composed.prompting import Prompter, with_audio_token
@@ -43,7 +44,7 @@ from speechprune.training.composed.states import Listener, Row, Store, check_dis
 from speechprune.training.composed.tower import Upper, build_tower
 from speechprune.training.optimisation import quick_dtype
 from speechprune.training.parts import keep_settings, run_part
-from speechprune.tts import TTSEngine, get_engine, read_names
+from speechprune.tts import get_engine
 
 PARTS = ("text", "speech", "align", "read", "export")
 _MODULES = ("wordfreq", "jiwer", "whisper_normalizer", "peft")  # before hours of work, not in the midst of it
@@ -95,8 +96,8 @@ class Composer:
         """What the part depends on; hours may be added to what is there."""
         config = asdict(self.config)
         measured = {key: config["speech"].pop(key) for key in ("hours", "dev_hours")}
-        if engines := config["speech"].pop("dev_engines"):
-            measured["dev_engines"] = engines
+        if others := config["speech"].pop("others"):
+            measured["others"] = {get_engine(spec).identity: hours for spec, hours in others.items()}
         known = {"seed": self.config.seed, "encoder": self._fingerprints["encoder"]}
         if name in ("text", "speech"):
             return known | {key: config[key] for key in ("text", "speech")}
@@ -113,17 +114,17 @@ class Composer:
         return {"encoder": self._encoder.fingerprint(), "llm": self._llm.fingerprint()}
 
     def _text(self) -> dict:
-        engine, speech = get_engine(self.config.speech.engine), self.config.speech
-        choice = engine.voices()
-        if self._voices_file:
-            choice = read_names(self._voices_file, choice)
-        cast = voices.choose_voices(engine, choice, self._encoder.path, speech.max_wer, speech.held_out)
-        cast.write(self.out / "voices.json")
+        self._ensemble.choose(self._encoder.path, self._voices_file)
         if self.config.text.llm_words:
             llm, tokenizer = pair.load_llm(self._llm)
             llm.to(self._device, quick_dtype(self._device))
             text.write_passages(llm, tokenizer, self._passages, self.config.text, self.config.seed)
-        return {"voices": len(cast.train), "voices_held_out": len(cast.held_out)}
+        casts = self._ensemble.casts.values()
+        return {"voices": sum(len(c.train) for c in casts), "voices_held_out": sum(len(c.held_out) for c in casts)}
+
+    @cached_property
+    def _ensemble(self) -> Ensemble:
+        return Ensemble(self.config.speech, self.out / "voices.json")
 
     @property
     def _passages(self) -> Path:
@@ -132,29 +133,14 @@ class Composer:
     def _speech(self, shard: Shard) -> None:
         config, folder = self.config.speech, self.out / "speech"
         folder.mkdir(parents=True, exist_ok=True)
-        cast = voices.Cast.read(self.out / "voices.json")
         files = [*self._texts, *([self._passages] if self._passages.is_file() else [])]
-        tower = build_tower(self._encoder.path, 0)
-        check_disk(folder, config.hours + config.dev_hours * (1 + len(self._others)), tower)
+        tower, sets = build_tower(self._encoder.path, 0), list(self._ensemble.sets())
+        check_disk(folder, sum(one.hours for one in sets), tower)
         listener = Listener(tower.to(self._device), self._extractor, len(tower.layers) - config.unfrozen)
-        engine = get_engine(config.engine)
-        work = [("dev", engine, cast.held_out, config.dev_hours)]
-        for name, other in self._others.items():
-            work.append((name, other, tuple(voice.name for voice in other.voices()), config.dev_hours))
-        for name, speaker, names, hours in [*work, ("train", engine, cast.train, config.hours)]:
-            part = "train" if name == "train" else "dev"
-            passages = text.read_passages(files, part == "dev")
-            studio = Studio(part, speaker, names, passages, self.config.text, self.config.seed)
-            store(studio, listener, folder, name, hours, shard)
-
-    @cached_property
-    def _others(self) -> dict[str, TTSEngine]:
-        """{name of its development set: engine}, of ``dev_engines``."""
-        engines = [get_engine(spec) for spec in self.config.speech.dev_engines]
-        names = [engine.name for engine in engines]
-        if len(set(names)) < len(names):
-            raise ValueError(f"speech.dev_engines: {', '.join(names)}; give each engine once")
-        return {f"dev-{engine.name}": engine for engine in engines}
+        for one in sets:
+            passages = text.read_passages(files, one.part == "dev")
+            studio = Studio(one.part, one.engine, one.voices, passages, self.config.text, self.config.seed)
+            store(studio, listener, folder, one.name, one.hours, shard)
 
     def _rows(self, name: str) -> list[Row]:
         return read_rows(self.out / "speech", name, self._window_seconds)
@@ -173,10 +159,10 @@ class Composer:
         folder.mkdir(parents=True, exist_ok=True)
         llm, tokenizer = pair.load_llm(self._llm)
         table, labeller = self._table(llm), Labeller(tokenizer)
-        data = align.label_rows(self._rows("train"), labeller)
+        spoken = [align.label_rows(self._rows(name), labeller) for name in self._ensemble.training.values()]
         points = []
         for share in config.points:
-            chosen = data[: max(1, round(share * len(data)))]
+            chosen = [item for data in spoken for item in data[: max(1, round(share * len(data)))]]
             hours = sum(len(item.pieces) for item in chosen) / align.FRAME_RATE / 3600
             steps = math.ceil(config.passes * hours * 3600 / (config.batch * config.crop_seconds))
             upper, out = self._new_upper(len(table.mean)), folder / f"{share:g}.safetensors"
@@ -191,13 +177,13 @@ class Composer:
                 aligner = align.Aligner(upper, table, counts, labeller.silence, config).to(self._device)
                 align.train(aligner, chosen, self._store, steps, self.config.seed, out, f"align, {hours:.1f} h")
             heard = self._accuracy(upper, table, labeller)
-            for name, engine in self._others.items():
-                heard[engine.name] = self._accuracy(upper, table, labeller, name)["speech"]
+            for name in self._ensemble.others:
+                heard[name] = self._accuracy(upper, table, labeller, self._ensemble.set_name("dev", name))["speech"]
             points.append({"hours": round(hours, 2), "steps": steps, **heard})
             write_points(folder, points)
         last = points[-1]
         kept = {"hours": "hours", "steps": "steps", "frame_accuracy": "speech", "of_tokens": "tokens"}
-        others = {f"frame_accuracy_of_{engine.name}": last[engine.name] for engine in self._others.values()}
+        others = {f"frame_accuracy_of_{name}": last[name] for name in self._ensemble.others}
         return {name: last[key] for name, key in kept.items()} | others
 
     def _go_on(self, start: Path, upper: Upper, llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -231,14 +217,17 @@ class Composer:
         if out.is_file():
             read.load_reader(reader, out)
         else:
+            rows = [row for name in self._ensemble.training.values() for row in self._rows(name)]
             if self._start:
                 read.go_on(reader, read_updates(self._start), str(self._start))
-            read.train_reader(reader, self._rows("train"), self.config.read, seed, out)
+            read.train_reader(reader, rows, self.config.read, seed, out)
         count = self.config.read.dev_tasks
         reached = read.evaluate(reader, self._rows("dev"), count, seed)
         reached |= read.evaluate(reader, self._rows("dev"), count, seed, "_of_text")
-        for name, engine in self._others.items():
-            reached |= read.evaluate(reader, self._rows(name), count, seed, f"_of_{engine.name}")
+        for name in self._ensemble.others:
+            reached |= read.evaluate(
+                reader, self._rows(self._ensemble.set_name("dev", name)), count, seed, f"_of_{name}"
+            )
         return reached
 
     def _export(self) -> dict:
@@ -267,8 +256,8 @@ class Composer:
 
     def _training(self) -> dict:
         """What the card says of how it was made."""
-        cast = voices.Cast.read(self.out / "voices.json")
-        rows = self._rows("train")
+        casts, spoken = self._ensemble.casts.values(), self._ensemble.training.items()
+        hours = {engine: sum(row.duration for row in self._rows(name)) / 3600 for engine, name in spoken}
         reading = self.out / "read.done"
         if not reading.is_file():
             logging.warning("the LLM has not learnt to read audio tokens (part read); the card will say so")
@@ -277,10 +266,10 @@ class Composer:
             "seed": self.config.seed,
             "began_with": read_json(self._start / "delta.json")["training"]["data"] if self._start else None,
             "data": {
-                "hours_of_speech": round(sum(row.duration for row in rows) / 3600, 1),
-                "engine": self.config.speech.engine.partition(":")[0],
-                "voices": len(cast.train),
-                "voices_held_out": ", ".join(cast.held_out),
+                "hours_of_speech": round(sum(hours.values()), 1),
+                "engine": ", ".join(f"{name} ({count:.1f} h)" for name, count in hours.items()),
+                "voices": sum(len(cast.train) for cast in casts),
+                "voices_held_out": ", ".join(name for cast in casts for name in cast.held_out),
                 "words_written_by_the_LLM": self.config.text.llm_words,
                 "share_of_utterances_that_are_random_words": self.config.text.random_words,
                 "share_of_words_exchanged_in_sentences": self.config.text.exchanged,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from speechprune.asr import Transcriber, word_errors
-from speechprune.common.files import atomic_write
 from speechprune.common.meter import Meter
 from speechprune.tts import TTSEngine, Voice
 
@@ -34,18 +32,14 @@ class Cast:
 
     train: tuple[str, ...]
     held_out: tuple[str, ...]
+    heard_too_badly: tuple[str, ...]
     wer: dict[str, float]
 
-    def write(self, path: Path) -> None:
-        refused = sorted(set(self.wer) - {*self.train, *self.held_out})
-        table = {"train": self.train, "held_out": self.held_out, "heard_too_badly": refused, "wer": self.wer}
-        with atomic_write(path) as handle:
-            json.dump(table, handle, indent=1)
-
     @classmethod
-    def read(cls, path: Path) -> Cast:
-        table = json.loads(path.read_text(encoding="utf-8"))
-        return cls(tuple(table["train"]), tuple(table["held_out"]), table["wer"])
+    def of(cls, table: Mapping) -> Cast:
+        """From JSON."""
+        train, held_out, heard_too_badly = (tuple(table[key]) for key in ("train", "held_out", "heard_too_badly"))
+        return cls(train, held_out, heard_too_badly, table["wer"])
 
 
 def resampled(samples: np.ndarray, sampling_rate: int) -> np.ndarray:
@@ -57,7 +51,12 @@ def resampled(samples: np.ndarray, sampling_rate: int) -> np.ndarray:
 
 
 def choose_voices(
-    engine: TTSEngine, voices: Sequence[Voice], whisper: Path, max_wer: float, held_out: Sequence[str]
+    engine: TTSEngine,
+    voices: Sequence[Voice],
+    whisper: Path,
+    max_wer: float,
+    held_out: Sequence[str],
+    trains: bool = True,
 ) -> Cast:
     """Let every voice speak a few sentences, and keep those whose words Whisper writes down.
 
@@ -66,12 +65,13 @@ def choose_voices(
         whisper: folder of a Whisper.
         max_wer: word error rate above which a voice is left out.
         held_out: names, with or without the engine's prefix; those of them that are heard well are held out.
+        trains: whether voices to train on are needed.
     Raises:
         ValueError: no voice, or none of ``held_out``, is heard well enough.
     """
     ears, said = Transcriber(whisper, "cpu"), " ".join(_HEARING_TEST)
     wer = {}
-    for voice in Meter(voices, "voices", "voices"):
+    for voice in Meter(voices, f"voices {engine.name}", "voices"):
         (heard,) = ears.transcribe([_speech(engine, voice)])
         counted = word_errors(said, heard)
         wer[voice.name] = round(counted.errors / counted.words, 3)
@@ -79,10 +79,10 @@ def choose_voices(
     apart = [name for name in good if name in held_out or name.rsplit("+", 1)[-1] in held_out]
     train = [name for name in good if name not in apart]
     logging.info("%d of %d voices have a WER of at most %g; %d are held out", len(good), len(wer), max_wer, len(apart))
-    if not train or not apart:
-        what = "the voices to train on" if not train else "the voices to hold out"
+    if not apart or (trains and not train):
+        what = "the voices to hold out" if train or not trains else "the voices to train on"
         raise ValueError(f"of {what} none has a WER of at most {max_wer}; raise max_wer or name other voices")
-    return Cast(tuple(train), tuple(apart), wer)
+    return Cast(tuple(train), tuple(apart), tuple(sorted(set(wer) - set(good))), wer)
 
 
 def _speech(engine: TTSEngine, voice: Voice) -> np.ndarray:

@@ -1,0 +1,102 @@
+"""Two engines speak for one composition: one that is usual, and a tiny Kokoro."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers.tiny_kokoro import write_kokoro
+from helpers.tiny_parts import write_llama, write_whisper
+
+from speechprune.training.composed.config import AlignConfig, ComposeConfig, ReadConfig, SpeechConfig, TextConfig
+from speechprune.training.composed.ensemble import Ensemble
+from speechprune.training.composed.train import Composer
+
+SPEECH = SpeechConfig(max_wer=99.0, held_out=("m5", "am_two"), hours=0.02, dev_hours=0.01)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("engines")
+    write_whisper(folder / "tiny-whisper")
+    write_llama(folder / "tiny-llama")
+    (folder / "kokoro").mkdir()
+    write_kokoro(folder / "kokoro")
+    texts = [f"The {a} {b} stood near the house. Nobody had seen it before." for a in "abcde" for b in "fghijklmnop"]
+    (folder / "text.txt").write_text("\n\n".join(texts))
+    (folder / "voices.txt").write_text("en-us+m1\nen-us+m5\n")
+    torch.set_num_threads(1)
+    composer(folder, 0.03).run()
+    return folder
+
+
+def composer(folder, hours, out="out", more=()):
+    others = {f"kokoro:{folder / 'kokoro'}": hours} | dict(more)
+    config = ComposeConfig(
+        text=TextConfig(llm_words=0, dialogues=0.5),
+        speech=replace(SPEECH, others=others),
+        align=AlignConfig(passes=0.3, points=(0.5, 1.0), batch=2, crop_seconds=2.0, sampled=40),
+        read=ReadConfig(rank=2, steps=1, tokens=200, dev_tasks=2),
+    )
+    parts = (str(folder / "tiny-whisper"), str(folder / "tiny-llama"))
+    return Composer(config, *parts, folder / out, [folder / "text.txt"], folder / "voices.txt", "cpu")
+
+
+def test_each_engine_has_voices_to_train_on_and_others_to_hold_out(made):
+    casts = json.loads((made / "out/voices.json").read_text())
+    assert {name: (cast["train"], cast["held_out"]) for name, cast in casts.items()} == {
+        "espeak": (["en-us+m1"], ["en-us+m5"]),
+        "kokoro": (["af_one", "bf_three"], ["am_two"]),
+    }
+
+
+def test_all_speak_the_same_development_set_and_share_the_training(made):
+    """Same sentences and facts."""
+    made_by = composer(made, 0.03)
+    ours, theirs = ([word[0] for word in made_by._rows(name)[0].words] for name in ("dev", "dev-kokoro"))
+    assert ours[:20] == theirs[:20]
+    assert made_by._ensemble.training == {"espeak": "train", "kokoro": "train-kokoro"}
+    points = json.loads((made / "out/align/accuracy.json").read_text())
+    seconds = sum(row.duration for name in ("train", "train-kokoro") for row in made_by._rows(name))
+    assert points[1]["hours"] * 3600 == pytest.approx(seconds, abs=40)
+    assert points[0]["hours"] == pytest.approx(points[1]["hours"] / 2, rel=0.1)
+
+
+def test_each_is_measured_and_said_by_its_name(made):
+    points = json.loads((made / "out/align/accuracy.json").read_text())
+    assert [0 <= point["kokoro"] <= 1 for point in points] == [True, True]
+    assert "| in pauses, % | in kokoro's speech, % |" in (made / "out/align/accuracy.md").read_text()
+    reached = json.loads((made / "out/read.done").read_text())
+    assert {"copy", "copy_of_text", "copy_of_kokoro", "question_of_kokoro"} <= reached.keys()
+    card = (made / "out/delta/README.md").read_text()
+    assert "- frame accuracy of kokoro: " in card
+    assert "- voices held out: en-us+m5, am_two" in card
+    assert str(made) not in card + (made / "out/delta/delta.json").read_text()
+    espeak, kokoro = (
+        sum(row.duration for row in composer(made, 0.03)._rows(name)) for name in ("train", "train-kokoro")
+    )
+    assert f"- engine: espeak ({espeak / 3600:.1f} h), kokoro ({kokoro / 3600:.1f} h)" in card
+
+
+def test_an_engine_without_hours_speaks_with_all_its_voices_and_trains_nothing(made):
+    made_by = composer(made, 0, "measured")
+    made_by.run(["text"])
+    casts = made_by._ensemble.casts
+    assert casts["kokoro"].held_out == ("af_one", "am_two", "bf_three")
+    assert [one.name for one in made_by._ensemble.sets()] == ["dev", "dev-kokoro", "train"]
+
+
+def test_what_does_not_fit_is_refused(made):
+    with pytest.raises(
+        ValueError, match=r"align.settings.json: .* made with others {'kokoro-\w+-timed': 0.03}, now it"
+    ):
+        composer(made, 0.05).run(["align"])
+    with pytest.raises(ValueError, match=r"speech\.others: espeak, kokoro, kokoro; give each engine once"):
+        _ = composer(made, 0.03, "twice", {"kokoro": 1.0})._ensemble.engines
+    alone = Ensemble(SPEECH, made / "alone.json")
+    alone.choose(made / "tiny-whisper", made / "voices.txt")
+    both = Ensemble(replace(SPEECH, others={f"kokoro:{made / 'kokoro'}": 1.0}), made / "alone.json")
+    with pytest.raises(ValueError, match=r"alone\.json: no voices of kokoro; choose them first \(stage 0\)"):
+        _ = both.casts
