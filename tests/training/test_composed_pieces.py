@@ -272,7 +272,7 @@ def test_schedule_rises_stays_and_falls():
 
 def test_shipped_configurations_say_what_their_names_say():
     found = {path.stem: read_settings(ComposeConfig, path) for path in CONFIGURATIONS.glob("*.yaml")}
-    assert found.keys() == {"compose", "measure", "two_cores", "without_alignment"}
+    assert found.keys() == {"compose", "measure", "natural", "two_cores", "without_alignment"}
     assert (found["measure"].align.passes, found["measure"].read.steps) == (0, 0)
     unaligned, usual = found["without_alignment"], found["two_cores"]
     assert unaligned.align.passes == 0
