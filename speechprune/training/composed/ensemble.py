@@ -25,6 +25,12 @@ class SpokenSet:
     voices: tuple[str, ...]
     hours: float
 
+    @property
+    def says_its_own(self) -> bool:
+        """Whether its sentences are others than those of the first engine's set: in training more of them help, on the
+        development set the same make engines comparable."""
+        return self.part == "train" and self.name != self.part
+
 
 class Ensemble:
     """``config.engine`` and ``config.others``.

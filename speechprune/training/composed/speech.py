@@ -61,7 +61,7 @@ class Studio:
         voices: Sequence[str],
         passages: Sequence[Sequence[str]],
         text: TextConfig,
-        seed: int,
+        seed: int | str,
     ) -> None:
         self._name, self._engine, self._voices, self._passages = name, engine, list(voices), passages
         self._text, self._seed = text, seed

@@ -139,7 +139,8 @@ class Composer:
         listener = Listener(tower.to(self._device), self._extractor, len(tower.layers) - config.unfrozen)
         for one in sets:
             passages = text.read_passages(files, one.part == "dev")
-            studio = Studio(one.part, one.engine, one.voices, passages, self.config.text, self.config.seed)
+            seed = f"{self.config.seed}/{one.name}" if one.says_its_own else self.config.seed
+            studio = Studio(one.part, one.engine, one.voices, passages, self.config.text, seed)
             store(studio, listener, folder, one.name, one.hours, shard)
 
     def _rows(self, name: str) -> list[Row]:
