@@ -25,7 +25,7 @@ from speechprune.common.tensors import join
 from speechprune.features.signals import Listener, check_signals
 from speechprune.models.base import Prompt, SpeechLLM
 from speechprune.models.batching import check_length
-from speechprune.prompts import LETTERS, check_question, letters
+from speechprune.prompts import LETTERS, letters
 from speechprune.pruners import PAD, PruneInputs, Pruner, get_pruner
 
 QUICK = 8  # windows that are heard before anybody asks how far it is
@@ -44,6 +44,7 @@ class Answer:
             heard to its end (Original), what its seconds have at the model's frame rate.
         pruner: the pruner's name.
         rate: share of the model's ordinary input that was removed; None where the pruner takes no rate.
+        mode: how the choices were compared.
     """
 
     letter: str
@@ -55,12 +56,14 @@ class Answer:
     total_tokens: int
     pruner: str
     rate: float | None
+    mode: str = ASK_MODES[0]
 
     def __str__(self) -> str:
         lines = [f"{self.letter}. {self.choice}", ""]
         for letter, (choice, probability) in zip(LETTERS, self.probabilities.items(), strict=False):
             lines.append(f"  {letter}  {probability:6.1%}  {choice}")
         system = self.pruner if self.rate is None else f"{self.pruner}, rate {self.rate:g}"
+        system += "" if self.mode == ASK_MODES[0] else f", {self.mode}"
         seconds = sum(end - start for start, end in self.kept)
         longest = sorted(sorted(self.kept, key=lambda span: span[0] - span[1])[:5])
         spans = ", ".join(f"{start:.2f}-{end:.2f} s" for start, end in longest)
@@ -108,13 +111,17 @@ def ask(
         raise ValueError(f"unknown mode {mode!r}; choose from: {', '.join(ASK_MODES)}")
     keep = model.budget(rate)
     chosen = get_pruner(pruner) if isinstance(pruner, str) else pruner
-    check_question(question, choices)
-    prompt = model.prompt(question, None if mode == "cloze" else choices)
-    recording = Recording.open(audio, model)
-    read = listen(model, recording, chosen, keep, prompt, model.embed_query(question, choices, query), seed, progress)
+    prompt = model.prompt(question, choices)  # refuses choices that cannot be asked, in both modes
+    answers: tuple[tuple[int, ...], ...] = ()
     if mode == "cloze":
-        answers = [model.continuations(prompt, choices)] * 2
-        heard, unheard = model.cloze_logprobs([read.tokens, read.tokens[:0]], [prompt] * 2, answers)
+        prompt = model.prompt(question, None)
+        answers = model.continuations(prompt, choices)
+    recording = Recording.open(audio, model)
+    query_of = model.embed_query(question, choices, query)
+    behind = max(map(len, answers), default=1) - 1
+    read = listen(model, recording, chosen, keep, prompt, query_of, seed, progress, behind)
+    if mode == "cloze":
+        heard, unheard = model.cloze_logprobs([read.tokens, read.tokens[:0]], [prompt] * 2, [answers] * 2)
         logprobs = torch.tensor(heard) - torch.tensor(unheard)
     else:
         logprobs = model.choice_logprobs([read.tokens], [prompt], len(choices))[0]
@@ -134,6 +141,7 @@ def ask(
         total_tokens=total,
         pruner=chosen.name,
         rate=rate if chosen.has_budget else None,
+        mode=mode,
     )
 
 
@@ -162,6 +170,7 @@ def listen(
     query: tuple[Tensor, Tensor],
     seed: int = SEED,
     progress: bool | None = False,
+    behind: int = 0,
 ) -> Read:
     """Encode a recording and prune it.
 
@@ -169,6 +178,7 @@ def listen(
         prompt: behind which, or around which, the tokens are to stand.
         query: embeddings (L, D) and parts (L,), as ``SpeechLLM.embed_query`` gives them.
         seed, progress: as ``ask``.
+        behind: tokens that the LLM reads behind the prompt, as part of the answer.
     Raises:
         ValueError: a pruner that needs what the model does not tell; a row longer than ``max_positions``, known
             before any audio is read.
@@ -178,7 +188,7 @@ def listen(
     check_length(
         model.name,
         pruner.left(full_windows * model.window, keep, model.window),
-        len(prompt.before) + len(prompt.after),
+        len(prompt.before) + len(prompt.after) + behind,
         model.max_positions,
     )
     heard = recording.hear(model, pruner.first_window_only, progress)

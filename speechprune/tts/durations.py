@@ -24,12 +24,12 @@ def expose(model: Path, out: Path) -> bool:
     """
     import onnx
 
-    graph = (loaded := onnx.load(str(model), load_external_data=False)).graph
+    graph = (loaded := onnx.load(str(model))).graph
     rounded = {name for node in graph.node if node.op_type == "Round" for name in node.output}
     found = [node.output[0] for node in graph.node if node.op_type == "Clip" and node.input[0] in rounded]
     if len(found) != 1 or any(output.name == OUTPUT for output in graph.output):
         return False
-    graph.node.append(onnx.helper.make_node("Identity", found, [OUTPUT]))
+    graph.node.append(onnx.helper.make_node("Cast", found, [OUTPUT], to=onnx.TensorProto.FLOAT))
     graph.output.append(onnx.helper.make_tensor_value_info(OUTPUT, onnx.TensorProto.FLOAT, None))
     onnx.save(loaded, str(out))
     return True
@@ -55,13 +55,14 @@ def word_times(
     alone, begins = "", []
     for word in words:
         begins.append(len(alone))
-        alone += pronounce(word).strip() + " "
-    spoken = "".join(symbol for symbol, *_ in phonemes)
-    edits = Levenshtein.opcodes(alone, spoken)
-    places = [_place(edits, begin) for begin in [*begins, len(alone)]]
+        alone += "".join(pronounce(word).split())
+    # Without spaces: "for a" is spoken as one, and a space would be taken for the "a".
+    sounds = [phoneme for phoneme in phonemes if not phoneme[0].isspace()]
+    edits = Levenshtein.opcodes(alone, "".join(symbol for symbol, *_ in sounds))
+    places = [_place(edits, begin) for begin in begins] + [len(sounds)]
     found: list[Word] = []
     for word, left, right in zip(words, places, places[1:], strict=False):
-        heard = [(start, end) for symbol, start, end in phonemes[left:right] if symbol.isalpha()]
+        heard = [(start, end) for symbol, start, end in sounds[left:right] if symbol.isalpha()]
         now = found[-1].end if found else 0.0
         start, end = (heard[0][0], heard[-1][1]) if heard else (now, now)
         found.append(Word(word, start, end))

@@ -34,7 +34,7 @@ _SPEEDS = (0.5, 2.0)  # what kokoro-onnx takes
 
 
 class Kokoro(TTSEngine):
-    """28 English voices at 24,000 Hz; about twice as fast as speech on two cores. Pitch is the voice's own."""
+    """28 English voices at 24,000 Hz; about three times as fast as speech on two cores. Pitch is the voice's own."""
 
     name = "kokoro"
     licence = "Apache-2.0"

@@ -61,6 +61,8 @@ def test_ask_by_cloze_is_what_the_audio_adds_to_each_choice(model):
     assert list(answer.probabilities.values()) == pytest.approx(expected.tolist(), abs=1e-4)
     assert answer.index == int(expected.argmax())
     assert answer.tokens == 75
+    assert answer.mode == "cloze"
+    assert "read 75 of 75 audio tokens (full, cloze)" in str(answer)
     by_letter = model.ask((noise(3), RATE), QUESTION, CHOICES, pruner="full")
     assert list(by_letter.probabilities.values()) != pytest.approx(expected.tolist(), abs=1e-3)
 
@@ -170,6 +172,14 @@ def test_a_long_question_is_told_to_be_shorter(model, encoded):
     audio, prompt = model.project(model.encode(noise(1))), model.prompt("Why? " * 2000, CHOICES)
     with pytest.raises(ValueError, match="shorten them"):
         model.choice_logprobs([audio], [prompt], 4)
+
+
+def test_choices_are_checked_in_cloze_before_anything_is_heard(model, encoded):
+    with pytest.raises(ValueError, match=r"8192 at most; shorten them"):
+        model.ask((noise(1), RATE), QUESTION, ["Anna " * 9000, "Ben"], mode="cloze")
+    with pytest.raises(ValueError, match="audio placeholder"):
+        model.ask((noise(1), RATE), QUESTION, ["Anna", model._processor.audio_token], mode="cloze")
+    assert encoded == []
 
 
 def test_progress_of_a_long_recording(model, capsys):

@@ -5,14 +5,22 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from helpers.shells import ROOT
 from helpers.tiny_kokoro import write_kokoro
 from helpers.tiny_parts import write_llama, write_whisper
 
 from speechprune.training.composed.config import AlignConfig, ComposeConfig, ReadConfig, SpeechConfig, TextConfig
 from speechprune.training.composed.ensemble import Ensemble
+from speechprune.training.composed.pair import load_llm, open_llm
+from speechprune.training.composed.prompting import Prompter, with_audio_token
+from speechprune.training.composed.read import Ears, Reader, evaluate
+from speechprune.training.composed.speech import Studio
 from speechprune.training.composed.train import Composer
+from speechprune.training.settings import read_settings
+from speechprune.tts import TTSEngine, Utterance, Word
 
 SPEECH = SpeechConfig(max_wer=99.0, held_out=("m5", "am_two"), hours=0.02, dev_hours=0.01)
 
@@ -92,7 +100,58 @@ def test_an_engine_without_hours_speaks_with_all_its_voices_and_trains_nothing(m
     assert [one.name for one in made_by._ensemble.sets()] == ["dev", "dev-kokoro", "train"]
 
 
+class Metronome(TTSEngine):
+    """Every word takes 0.3 s."""
+
+    name = "metronome"
+    sampling_rate = 16_000
+
+    def voices(self):
+        return []
+
+    def speak(self, text, voice, rate=170, pitch=50):
+        words = tuple(Word(word, 0.3 * k, 0.3 * k + 0.2) for k, word in enumerate(text.split()))
+        return Utterance(np.zeros(4_800 * len(words), np.float32), self.sampling_rate, words)
+
+
+def test_what_is_said_does_not_hang_on_how_many_voices_there_are():
+    passages = [[f"Sentence {k} of many, which is about {k} things."] for k in range(50)]
+    few, many = (
+        Studio("dev", Metronome(), [f"v{k}" for k in range(count)], passages, TextConfig(dialogues=0.5), 3)
+        for count in (2, 28)
+    )
+    for number in range(30):
+        ours, theirs = few.record(number), many.record(number)
+        assert (ours.words, ours.questions) == (theirs.words, theirs.questions)
+
+
+def test_shipped_configurations_have_questions_on_their_development_sets():
+    for path in (ROOT / "egs/compose/conf").glob("*.yaml"):
+        config = read_settings(ComposeConfig, path)
+        studio = Studio("dev", Metronome(), ["v"], [["One sentence."]], config.text, config.seed)
+        spoken = [studio.record(number) for number in range(12)]
+        assert sum(one.duration for one in spoken) / 3600 < config.speech.dev_hours * 1.2, path
+        assert any(one.questions for one in spoken), path
+
+
+def test_a_kind_that_nothing_is_asked_of_is_left_out(made):
+    made_by = composer(made, 0.03)
+    rows = [replace(row, questions=[]) for row in made_by._rows("dev")]
+    llm, tokenizer = load_llm(open_llm(made / "tiny-llama"))
+    upper = made_by._new_upper(llm.get_input_embeddings().weight.shape[1])
+    reader = Reader(llm, Prompter(with_audio_token(tokenizer)), Ears(upper, made_by._store), 2)
+    assert evaluate(reader, rows, 1, 0, "_of_kokoro").keys() == {
+        "copy_of_kokoro",
+        "cloze_of_kokoro",
+        "far_cloze_of_kokoro",
+    }
+
+
 def test_what_does_not_fit_is_refused(made):
+    with pytest.raises(ValueError, match=r"speech.settings.json: .* made with others_train {'kokoro-\w+-timed': True}"):
+        composer(made, 0).run(["speech"])
+    with pytest.raises(ValueError, match=r"metronome has no voices for 'train'; choose them anew \(stage 0\)"):
+        Studio("train", Metronome(), [], [["One."]], TextConfig(), 0)
     with pytest.raises(
         ValueError, match=r"align.settings.json: .* made with others {'kokoro-\w+-timed': 0.03}, now it"
     ):

@@ -9,6 +9,7 @@ import pytest
 from helpers.tiny_kokoro import PER_FRAME, TOKENS_PER_FRAME, write_kokoro
 from kokoro_onnx.config import DEFAULT_VOCAB
 from kokoro_onnx.tokenizer import Tokenizer
+from onnx import TensorProto, helper
 
 from speechprune.alignment import Sentence
 from speechprune.tts import get_engine
@@ -74,10 +75,34 @@ def test_sound_is_the_same_as_without_times_which_other_exports_lack(folder, unt
     assert not (tmp_path / "out.onnx").exists()
 
 
+def test_half_precision_and_weights_in_a_file_of_their_own_are_taken(folder, tmp_path):
+    graph = onnx.load(str(folder / "tiny.onnx"))
+    (clip,) = (node for node in graph.graph.node if node.op_type == "Clip")
+    whole = clip.output[0]
+    clip.output[0] = "half"
+    at = list(graph.graph.node).index(clip)
+    for tensor in graph.graph.initializer:
+        if tensor.name == "least":
+            tensor.CopyFrom(helper.make_tensor("least", TensorProto.FLOAT16, [], [1.0]))
+    before = helper.make_node("Cast", [clip.input[0]], ["rounded_half"], to=TensorProto.FLOAT16)
+    graph.graph.node.insert(at + 1, helper.make_node("Cast", ["half"], [whole], to=TensorProto.FLOAT))
+    rounding = next(node for node in graph.graph.node if node.op_type == "Round")
+    rounding.input[0], before.input[0], before.output[0] = "frames_half", rounding.input[0], "frames_half"
+    graph.graph.node.insert(list(graph.graph.node).index(rounding), before)
+    table = np.zeros(4096, np.float32)
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(table, "unused"))
+    onnx.save(graph, str(tmp_path / "tiny.onnx"), save_as_external_data=True, location="tiny.onnx.data")
+    (tmp_path / "voices.npz").write_bytes((folder / "voices.npz").read_bytes())
+    assert (tmp_path / "tiny.onnx.data").stat().st_size
+    halves, wholes = (Kokoro(str(path)).speak("Nobody moved the budget.", "am_two") for path in (tmp_path, folder))
+    assert halves.words == wholes.words
+
+
 @pytest.mark.parametrize(
     ("written", "alone", "spoken", "spans"),
     [
         ("for the sake", ["fɔɹ", "ðə", "seɛk"], "fɚðə seɛk", [(0, 2), (2, 4), (5, 9)]),  # two run together
+        ("for a sake", ["fɔɹ", "eɛ", "seɛk"], "fɚɹə seɛk", [(0, 3), (3, 4), (5, 9)]),
         ("said 25 things", ["sɛd", "twɛnti faɛv", "θɛŋz"], "sɛd twɛnti faɛv θɛŋz", [(0, 3), (4, 15), (16, 20)]),
         ("well - yes.", ["wɛl", "", "jɛs."], "wɛl jɛs.", [(0, 3), (3, 3), (4, 7)]),  # of a dash nothing is heard
         ("- yes", ["", "jɛs"], "jɛs", [(0, 0), (0, 3)]),

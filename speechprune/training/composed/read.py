@@ -232,7 +232,7 @@ def split_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 @torch.inference_mode()
 def evaluate(reader: Reader, rows: Sequence[Row], count: int, seed: int, suffix: str = "") -> dict[str, float]:
     """Of ``count`` tasks of each kind over ``rows``, whole: shares of answers' tokens that are most likely when those
-    before them are given, and of letters that are right among the four.
+    before them are given, and of letters that are right among the four; kinds that nothing is asked of are left out.
 
     Args:
         suffix: of the names; with "_of_text" the words are read, not heard.
@@ -247,7 +247,8 @@ def evaluate(reader: Reader, rows: Sequence[Row], count: int, seed: int, suffix:
                 letters.append(float(ids[int(logits[0, ids].argmax())] == int(due[0])))
             else:
                 right += (logits.argmax(-1) == due)[:-1].float().tolist()
-        shares[name + suffix] = round(sum(right) / max(1, len(right)), 4)
+        if right:
+            shares[name + suffix] = round(sum(right) / len(right), 4)
         if letters:
             shares[f"{name}{suffix}_letters"] = round(sum(letters) / len(letters), 4)
     return shares

@@ -63,6 +63,8 @@ class Studio:
         text: TextConfig,
         seed: int | str,
     ) -> None:
+        if not voices:
+            raise ValueError(f"{engine.name} has no voices for {name!r}; choose them anew (stage 0)")
         self._name, self._engine, self._voices, self._passages = name, engine, list(voices), passages
         self._text, self._seed = text, seed
         self._words = RandomWords()
@@ -70,6 +72,8 @@ class Studio:
     def record(self, number: int) -> Spoken:
         """Recording ``number``: a dialogue with questions, or sentences of one to three voices, short or long."""
         rng = random.Random(f"{self._seed}/{self._name}/{number}")
+        # Of its own, so that what is said does not hang on how many voices there are.
+        self._casting = random.Random(f"{self._seed}/{self._name}/{number}/cast")
         if rng.random() < self._text.dialogues:
             return self._dialogue(rng)
         seconds = rng.uniform(*_SECONDS[rng.random() < _SHORT])
@@ -100,7 +104,7 @@ class Studio:
         """Speak the turns (number of the speaker, text); with ``seconds``, while they end before that."""
         cast = [
             (voice, rng.randint(140, 200), rng.randint(30, 70), rng.uniform(0.3, 1.0))
-            for voice in _draw(rng, self._voices, speakers)
+            for voice in _draw(self._casting, self._voices, speakers)
         ]
         chunks: list[np.ndarray] = [np.zeros(int(rng.uniform(0, 0.5) * SAMPLING_RATE), np.float32)]
         words: list[tuple[str, float, float, int]] = []
@@ -111,7 +115,7 @@ class Studio:
             if not said.words:
                 raise ValueError(
                     f"the engine {self._engine.name} tells no times of words, without which tokens get no "
-                    "label; set speech.engine to espeak"
+                    "label; take another, such as espeak (speech.engine, speech.others)"
                 )
             wave = resampled(said.samples, said.sampling_rate) * gain
             if seconds and words and now + len(wave) > seconds * SAMPLING_RATE:

@@ -96,11 +96,13 @@ class Composer:
         """What the part depends on; hours may be added to what is there."""
         config = asdict(self.config)
         measured = {key: config["speech"].pop(key) for key in ("hours", "dev_hours")}
-        if others := config["speech"].pop("others"):
-            measured["others"] = {get_engine(spec).identity: hours for spec, hours in others.items()}
+        others = {get_engine(spec).identity: hours for spec, hours in config["speech"].pop("others").items()}
         known = {"seed": self.config.seed, "encoder": self._fingerprints["encoder"]}
         if name in ("text", "speech"):
-            return known | {key: config[key] for key in ("text", "speech")}
+            trains = {"others_train": {name: hours > 0 for name, hours in others.items()}} if others else {}
+            return known | trains | {key: config[key] for key in ("text", "speech")}
+        if others:
+            measured["others"] = others
         sections = {key: config[key] for key in PARTS[2 : PARTS.index(name) + 1] if key in config}
         for section in sections.values():
             section.pop("checkpoint_minutes")

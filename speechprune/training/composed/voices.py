@@ -80,8 +80,11 @@ def choose_voices(
     train = [name for name in good if name not in apart]
     logging.info("%d of %d voices have a WER of at most %g; %d are held out", len(good), len(wer), max_wer, len(apart))
     if not apart or (trains and not train):
-        what = "the voices to hold out" if train or not trains else "the voices to train on"
-        raise ValueError(f"of {what} none has a WER of at most {max_wer}; raise max_wer or name other voices")
+        what = "to hold out" if train or not trains else "to train on"
+        raise ValueError(
+            f"{engine.name}: none of the voices {what} has a WER of at most {max_wer:g}; raise speech.max_wer or name "
+            "others (--voices, speech.held_out)"
+        )
     return Cast(tuple(train), tuple(apart), tuple(sorted(set(wer) - set(good))), wer)
 
 
