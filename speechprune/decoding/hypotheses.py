@@ -53,9 +53,8 @@ def _key(row: dict) -> tuple:
 def _elsewhere(folder: Path, folders: Collection[Path], system: str, rate: float | None, way: str) -> Path | None:
     """The folder that a system's rows belong into, where it is another of ``folders`` beside this one."""
     name = folder_name(system, rate, way)
-    if folder.name == name or (own := folder.with_name(name)) not in folders:
-        return None
-    return own
+    own = folder.parent / name  # which a name such as "" or "." is not in
+    return own if own.name == name != folder.name and own in folders else None
 
 
 @dataclass

@@ -151,6 +151,14 @@ def test_a_description_of_any_shape_stops_no_score(tmp_path_factory, described):
     assert len(write_results(folder, "score")) == 1
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "/", "a/b", "/x"])
+def test_a_description_whose_name_is_no_folder_stops_no_score(tmp_path, name):
+    (tmp_path / "hyp.1.jsonl").write_text(f"{json.dumps(VALID)}\n")
+    described = {"name": name, "rate": None, "audio": "silence", "title": "Full", "query": "question"}
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    assert len(write_results(tmp_path, "score")) == 1
+
+
 @PATIENT
 @given(
     damaged(
